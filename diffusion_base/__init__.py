@@ -1,0 +1,1 @@
+"""The shared Stable Diffusion base: one image, four doors. It knows no alignment method."""

@@ -1,0 +1,1 @@
+"""Evaluation protocols on top of scorers: figures, intervals, comparison, report."""
