@@ -1,4 +1,4 @@
-"""The forward process: timesteps, noise, target, per-sample error. Pure functions of tensors and the scheduler's config.
+"""The forward process: timesteps, noise, target, per-sample error. Pure: tensors and the scheduler's config.
 
 Randomness is a function of (seed, step, sample), never of history: a resumed run and a run on several processes draw
 what one uninterrupted process would.
@@ -18,7 +18,7 @@ def per_sample_generator(seed: int, step: int, index: int, stream: str = "noise"
         seed, step, index: the run's seed, the step and the sample's index in the data set.
         stream: names the use, so that e.g. noise and timesteps of one sample are independent.
     """
-    # hashed, because neighbouring seeds of the Mersenne Twister give correlated first draws
+    # hashed, because any sum or product of the three would give two samples the same draws
     digest = hashlib.sha256(f"{seed} {step} {index} {stream}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
 

@@ -1,4 +1,4 @@
-"""Random Stable Diffusion pipelines that run in milliseconds: 8×8 latents, 32×32 pictures, 77 positions, text width 16."""
+"""Random Stable Diffusion pipelines that run in milliseconds: 8×8 latents, 32×32 pictures, 77 positions."""
 
 from pathlib import Path
 

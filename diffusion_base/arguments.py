@@ -1,0 +1,117 @@
+"""Command lines from dataclasses: flat flags, each field's docstring its help, and presets from a YAML file.
+
+`--flag_name` and `--flag-name` are the same; booleans are bare (`--random_flip`, `--no-random_flip`); the fields of
+nested dataclasses are flags like any other. `--config preset.yaml` sets flags by name; the command line wins over it.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import tyro
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from diffusion_base.errors import UserError
+
+Arguments = TypeVar("Arguments")
+
+
+@dataclasses.dataclass
+class BaseArguments:
+    """The model that everything starts from."""
+
+    pretrained_model_name_or_path: str
+    """Stable Diffusion 1.x, 2.x or XL: a diffusers folder, or a name on the hub."""
+    revision: str | None = None
+    """Revision of the model on the hub: a branch, a tag or a commit."""
+    variant: str | None = None
+    """Variant of the weight files, e.g. fp16."""
+
+
+def parse(
+    cls: type[Arguments], argv: Sequence[str] | None = None, *, prog: str | None = None, description: str | None = None
+) -> Arguments:
+    """Read a command line into a dataclass.
+
+    Args:
+        cls: the dataclass; fields without a default are required, `__post_init__` checks across fields (ValueError).
+        argv: the command line without the program's name; None takes `sys.argv`.
+        prog, description: what `--help` says the program is.
+
+    Raises:
+        UserError: the preset cannot be read, has an unknown key or a value of the wrong type.
+        SystemExit: with code 2 and a message for bad flags, with code 0 after `--help`.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    preset, given = _take_config(given)
+    if preset is not None:
+        given = _preset_flags(cls, preset) + given  # of a repeated flag the last one counts
+    description = f"{description or cls.__doc__}\n\nA YAML preset of these options: --config FILE"
+    return tyro.cli(
+        cls, args=given, prog=prog, description=description, config=(tyro.conf.OmitArgPrefixes,), use_underscores=True
+    )
+
+
+def to_dict(arguments: Any) -> dict[str, Any]:
+    """The resolved arguments as flat JSON, to be saved with a run; it can serve as a preset again."""
+    flat = {}
+    for field in dataclasses.fields(arguments):
+        value = getattr(arguments, field.name)
+        if dataclasses.is_dataclass(value):
+            flat |= to_dict(value)
+        else:
+            flat[field.name] = TypeAdapter(type(value)).dump_python(value, mode="json")
+    return flat
+
+
+def _take_config(argv: list[str]) -> tuple[Path | None, list[str]]:
+    """Split `--config FILE` or `--config=FILE` off a command line."""
+    for i, argument in enumerate(argv):
+        if argument.startswith("--config="):
+            return Path(argument.removeprefix("--config=")), argv[:i] + argv[i + 1 :]
+        if argument == "--config":
+            if i + 1 == len(argv):
+                raise UserError("--config needs the name of a YAML file")
+            return Path(argv[i + 1]), argv[:i] + argv[i + 2 :]
+    return None, argv
+
+
+def _preset_flags(cls: type, file: Path) -> list[str]:
+    """A preset's entries as flags, each checked against the type of its field."""
+    try:
+        preset = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config {file} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"--config {file} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(preset, dict):
+        raise UserError(f"--config {file} must hold `option: value` lines")
+    types = _field_types(cls)
+    flags: list[str] = []
+    for key, value in preset.items():
+        name = str(key).replace("-", "_")
+        if name not in types:
+            raise UserError(f"{file}: unknown option {key!r}; see --help for the options there are")
+        try:
+            value = TypeAdapter(types[name]).validate_python(value)
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"]
+            raise UserError(f"{file}: the value {value!r} of {key!r} has the wrong type: {problem}") from None
+        if isinstance(value, bool):
+            flags.append(f"--{name}" if value else f"--no-{name}")
+        elif isinstance(value, list | tuple):
+            flags += [f"--{name}", *map(str, value)]
+        else:
+            flags.append(f"--{name}={value}")
+    return flags
+
+
+def _field_types(cls: type) -> dict[str, Any]:
+    """Name and type of every field, those of nested dataclasses included."""
+    types: dict[str, Any] = {}
+    for name, kind in get_type_hints(cls).items():
+        types |= _field_types(kind) if dataclasses.is_dataclass(kind) else {name: kind}
+    return types

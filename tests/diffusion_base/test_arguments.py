@@ -1,0 +1,139 @@
+"""Flags as the field writes them, presets checked against the dataclass, one clear sentence for what is wrong."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from diffusion_base.arguments import BaseArguments, parse, to_dict
+from diffusion_base.errors import UserError, run
+
+
+@dataclass
+class Data:
+    """The pictures."""
+
+    train_data_dir: Path = Path("data")
+    """Folder of the pictures."""
+    random_flip: bool = False
+    """Flip half of the pictures."""
+
+
+@dataclass
+class Arguments:
+    """Train something."""
+
+    base: BaseArguments
+    data: Data
+    learning_rate: float = 1e-4
+    """Step size of the optimizer."""
+    max_train_steps: int | None = None
+    """Stop after so many steps."""
+    prompts: list[str] = field(default_factory=list)
+    """Prompts of the validation pictures."""
+
+    def __post_init__(self):
+        if self.learning_rate <= 0:
+            raise ValueError("--learning_rate must be positive")
+
+
+BASE = ["--pretrained_model_name_or_path", "sd"]
+
+
+def test_flags_of_nested_dataclasses_are_flat_and_take_both_spellings():
+    arguments = parse(
+        Arguments,
+        ["--pretrained-model-name-or-path=sd", "--random_flip", "--learning_rate=3e-5", "--prompts", "a cat", "a dog"],
+    )
+    assert arguments.base.pretrained_model_name_or_path == "sd"
+    assert arguments.data.random_flip and arguments.data.train_data_dir == Path("data")
+    assert arguments.learning_rate == 3e-5 and arguments.prompts == ["a cat", "a dog"]
+    assert not parse(Arguments, [*BASE, "--random_flip", "--no-random_flip"]).data.random_flip
+
+
+def preset(folder: Path, text: str) -> list[str]:
+    (folder / "preset.yaml").write_text(text)
+    return [*BASE, "--config", str(folder / "preset.yaml")]
+
+
+def test_preset_is_read_and_the_command_line_wins(tmp_path):
+    text = "learning_rate: 1e-5\nmax-train-steps: 7\nrandom_flip: true\nprompts: [a cat, -3]\n"
+    with pytest.raises(UserError, match="preset.yaml: the value .* of 'prompts' has the wrong type"):
+        parse(Arguments, preset(tmp_path, text))
+    text = text.replace(", -3", ", a dog")
+    arguments = parse(Arguments, preset(tmp_path, text))
+    assert (arguments.learning_rate, arguments.max_train_steps, arguments.data.random_flip) == (1e-5, 7, True)
+    assert arguments.prompts == ["a cat", "a dog"]
+    arguments = parse(Arguments, [*preset(tmp_path, text), "--max_train_steps", "9", "--prompts", "a bird"])
+    assert (arguments.max_train_steps, arguments.prompts) == (9, ["a bird"])
+    assert parse(Arguments, preset(tmp_path, "max_train_steps: null")).max_train_steps is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rat: 1", "preset.yaml: unknown option 'learning_rat'"),
+        ("learning_rate: fast", "preset.yaml: the value 'fast' of 'learning_rate' has the wrong type"),
+        ("random_flip: 3", "of 'random_flip' has the wrong type"),
+        ("max_train_steps: 1.5", "of 'max_train_steps' has the wrong type"),
+        ("- learning_rate", "must hold `option: value` lines"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_bad_preset_is_named_with_its_key(tmp_path, text, message):
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        parse(Arguments, preset(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_preset(tmp_path):
+    with pytest.raises(UserError, match="nowhere.yaml cannot be read: No such file"):
+        parse(Arguments, [*BASE, f"--config={tmp_path}/nowhere.yaml"])
+    with pytest.raises(UserError, match="needs the name"):
+        parse(Arguments, [*BASE, "--config"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "--pretrained_model_name_or_path"),
+        ([*BASE, "--learning_rat", "1"], "Perhaps you meant"),
+        ([*BASE, "--max_train_steps", "few"], "few"),
+        ([*BASE, "--learning_rate=-1"], "--learning_rate must be positive"),
+    ],
+)
+def test_bad_flags_exit_with_2_and_say_which(argv, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(Arguments, argv, prog="train")
+    assert caught.value.code == 2
+    printed = capsys.readouterr()
+    assert message in printed.err and not printed.out
+
+
+def test_resolved_arguments_are_json_and_serve_as_a_preset(tmp_path):
+    arguments = parse(Arguments, [*BASE, "--train_data_dir", "pictures", "--prompts", "a cat"])
+    saved = to_dict(arguments)
+    (tmp_path / "arguments.yaml").write_text(json.dumps(saved))  # JSON is YAML
+    assert saved["train_data_dir"] == "pictures"
+    assert parse(Arguments, ["--config", str(tmp_path / "arguments.yaml")]) == arguments
+
+
+def fail(error: BaseException):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("main", "code", "printed"),
+    [
+        (lambda: None, 0, ""),
+        (lambda: fail(UserError("no such folder")), 2, "error: no such folder\n"),
+        (lambda: fail(KeyboardInterrupt()), 130, ""),
+    ],
+)
+def test_run_turns_errors_into_exit_codes(main, code, printed, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    assert caught.value.code == code
+    assert capsys.readouterr().err == printed
