@@ -1,0 +1,133 @@
+"""Load a Stable Diffusion base: 1.x, 2.x or XL, from a diffusers folder or the hub."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import diffusers
+import torch
+import transformers
+from diffusers import (
+    DDPMScheduler,
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+)
+from safetensors import SafetensorError
+
+from diffusion_base.errors import UserError
+
+Pipeline = StableDiffusionPipeline | StableDiffusionXLPipeline
+
+# what a component's folder must hold: one of each group
+WEIGHTS = ("*.safetensors", "*.bin")
+VOCABULARY = ("tokenizer.json", "vocab.json")
+COMPONENT_FILES = {
+    "unet": (("config.json",), WEIGHTS),
+    "vae": (("config.json",), WEIGHTS),
+    "text_encoder": (("config.json",), WEIGHTS),
+    "text_encoder_2": (("config.json",), WEIGHTS),
+    "tokenizer": (VOCABULARY,),
+    "tokenizer_2": (VOCABULARY,),
+    "scheduler": (("scheduler_config.json",),),
+}
+
+
+def load_pipeline(
+    name_or_path: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device | None = None,
+    revision: str | None = None,
+    variant: str | None = None,
+) -> Pipeline:
+    """Load a base, frozen and in evaluation mode, without safety checker, sampling by DPM-Solver++ (Lu et al. 2022).
+
+    Args:
+        name_or_path: a diffusers folder, or a name on the hub.
+        dtype: of all weights; float32 is exact.
+        device: None is the GPU where there is one.
+        revision, variant: of the weights, as in diffusers.
+
+    Raises:
+        UserError: neither a folder nor to be had from the hub; another kind of model; a component missing or broken.
+    """
+    name = str(name_or_path)
+    local = Path(name).is_dir()
+    if not local and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        raise UserError(f"--pretrained_model_name_or_path {name}: there is no such folder")
+    try:
+        with _without_progress_bars() if local else nullcontext():
+            index = DiffusionPipeline.load_config(name, revision=revision)
+            if local:
+                _check_components(Path(name), index)
+            options = {"revision": revision, "variant": variant, "dtype": dtype}
+            match index["_class_name"]:
+                case "StableDiffusionPipeline":
+                    options |= {"safety_checker": None, "requires_safety_checker": False}
+                    pipeline = StableDiffusionPipeline.from_pretrained(name, **options)
+                case "StableDiffusionXLPipeline":
+                    pipeline = StableDiffusionXLPipeline.from_pretrained(name, add_watermarker=False, **options)
+                case other:
+                    raise UserError(f"{name} is a {other}; a Stable Diffusion 1.x, 2.x or XL is needed")
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        place = "this folder" if local else "no folder here, and this name on the hub"
+        raise UserError(f"{name} ({place}) cannot be loaded: {' '.join(str(error).split())}") from error
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    for _, module in _modules(pipeline):
+        module.requires_grad_(False).eval()
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def training_scheduler(pipeline: Pipeline) -> DDPMScheduler:
+    """The forward process of the base's own noise schedule, for `noising`."""
+    return DDPMScheduler.from_config(pipeline.scheduler.config)
+
+
+def base_hash(pipeline: Pipeline) -> str:
+    """16 hex digits that identify the weights of a base, in the precision they were loaded in, wherever they lie."""
+    tensors = [
+        (f"{component}.{name} {tensor.dtype} {tuple(tensor.shape)}", tensor)
+        for component, module in _modules(pipeline)
+        for name, tensor in sorted(module.state_dict().items())
+    ]
+
+    def digest(named: tuple[str, torch.Tensor]) -> bytes:
+        name, tensor = named
+        data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        return hashlib.sha256(name.encode() + hashlib.sha256(data.numpy()).digest()).digest()
+
+    with ThreadPoolExecutor() as pool:  # hashlib works outside the interpreter lock
+        return hashlib.sha256(b"".join(pool.map(digest, tensors))).hexdigest()[:16]
+
+
+def _modules(pipeline: Pipeline) -> list[tuple[str, torch.nn.Module]]:
+    return [(name, part) for name, part in sorted(pipeline.components.items()) if isinstance(part, torch.nn.Module)]
+
+
+def _check_components(folder: Path, index: dict) -> None:
+    """Name the component that a folder lacks; `index` is its model_index.json."""
+    for component, groups in COMPONENT_FILES.items():
+        if component.endswith("_2") and component not in index:
+            continue
+        for names in groups:
+            if not any(path for name in names for path in (folder / component).glob(name)):
+                raise UserError(f"{folder} lacks its {component}: no {' or '.join(names)} in {folder / component}")
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Reading a local folder takes a moment and needs no bars; downloads keep theirs."""
+    shown = [library for library in (diffusers, transformers) if library.utils.logging.is_progress_bar_enabled()]
+    for library in shown:
+        library.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library in shown:
+            library.utils.logging.enable_progress_bar()

@@ -1,0 +1,75 @@
+"""Bases load from a folder, frozen; what is missing or broken is named; the hash belongs to the weights alone."""
+
+import shutil
+
+import huggingface_hub.constants
+import pytest
+import torch
+from diffusers import DPMSolverMultistepScheduler
+
+from diffusion_base.errors import UserError
+from diffusion_base.pipeline import base_hash, load_pipeline, training_scheduler
+from tests.tiny import tiny_folder, tiny_pipeline
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sd2", "sdxl"])
+def test_load(tmp_path, kind):
+    pipeline = load_pipeline(tiny_folder(tmp_path / kind, kind), device="cpu")
+    assert isinstance(pipeline.scheduler, DPMSolverMultistepScheduler)
+    prediction_type = "v_prediction" if kind == "sd2" else "epsilon"
+    assert training_scheduler(pipeline).config.prediction_type == pipeline.scheduler.config.prediction_type
+    assert pipeline.scheduler.config.prediction_type == prediction_type
+    for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        assert not module.training and not any(parameter.requires_grad for parameter in module.parameters())
+    assert torch.equal(training_scheduler(pipeline).alphas_cumprod, pipeline.scheduler.alphas_cumprod)
+
+
+@pytest.mark.parametrize(
+    ("kind", "missing", "named"),
+    [
+        ("sd1", "unet", "unet"),
+        ("sd1", "vae/diffusion_pytorch_model.safetensors", "vae"),
+        ("sd1", "text_encoder/config.json", "text_encoder"),
+        ("sd1", "tokenizer", "tokenizer"),
+        ("sd1", "scheduler/scheduler_config.json", "scheduler"),
+        ("sdxl", "text_encoder_2", "text_encoder_2"),
+    ],
+)
+def test_missing_component_is_named(tmp_path, kind, missing, named):
+    path = tiny_folder(tmp_path / "base", kind) / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(UserError, match=f"base lacks its {named}: no "):
+        load_pipeline(tmp_path / "base")
+
+
+def test_broken_folders(tmp_path):
+    with pytest.raises(UserError, match="nowhere: there is no such folder"):
+        load_pipeline(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="cannot be loaded: .*model_index.json"):
+        load_pipeline(tmp_path)
+    folder = tiny_folder(tmp_path / "base")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match="base .this folder. cannot be loaded: "):
+        load_pipeline(folder)
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace("StableDiffusionPipeline", "FluxPipeline"))
+    with pytest.raises(UserError, match="is a FluxPipeline; a Stable Diffusion 1.x, 2.x or XL is needed"):
+        load_pipeline(folder)
+
+
+@pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks`:UserWarning")  # diffusers' own
+def test_name_that_is_neither_folder_nor_on_the_hub(monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="no/such-model .no folder here, and this name on the hub. cannot be loaded"):
+        load_pipeline("no/such-model")
+
+
+def test_hash_belongs_to_the_weights(tmp_path):
+    pipeline = tiny_pipeline()
+    loaded = load_pipeline(tiny_folder(tmp_path / "elsewhere"), device="cpu")
+    assert base_hash(pipeline) == base_hash(loaded) and len(base_hash(pipeline)) == 16
+    assert base_hash(tiny_pipeline(seed=1)) != base_hash(pipeline)
+    with torch.no_grad():
+        loaded.vae.decoder.conv_out.bias += 1e-3
+    assert base_hash(pipeline) != base_hash(loaded)
