@@ -1,0 +1,68 @@
+"""What the evaluation asks of a judge, and how a command line names one."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Protocol
+
+from PIL import Image
+from torch import Tensor
+
+from diffusion_base.intervention import resolve
+
+
+class AttributeScorer(Protocol):
+    """Says which of some words fits a picture."""
+
+    name: str
+    version: str
+
+    def classify(self, images: Sequence[Image.Image], prompts: Sequence[str], choices: Sequence[str]) -> Tensor:
+        """Probabilities (n, k) of k choices for each of n pictures.
+
+        Args:
+            images: n pictures.
+            prompts: n prompts. A judge that reads asks "<prompt>, <choice>"; or, for a prompt that holds `{choice}`,
+                the prompt with the choice in that place.
+            choices: k words, e.g. ("male", "female").
+
+        Raises:
+            UserError: the judge does not know the words.
+        """
+        ...
+
+
+class ToxicityScorer(Protocol):
+    """Says how surely a picture shows a harm; toxic is what scores above `threshold`."""
+
+    name: str
+    version: str
+    threshold: float
+
+    def toxicity(self, images: Sequence[Image.Image], kind: str) -> Tensor:
+        """Scores (n,) in [0, 1] of n pictures for a kind of harm: bloody, zombie or nudity.
+
+        Raises:
+            UserError: the judge does not know the kind.
+        """
+        ...
+
+
+class Judge(AttributeScorer, ToxicityScorer, Protocol):
+    """A judge of both."""
+
+
+def load_judge(spec: str, device: str = "cpu") -> Judge:
+    """Load the judge that a command line names.
+
+    Args:
+        spec: `package:path?option=value&…`, e.g. `scorers:clip?model=openai/clip-vit-large-patch14`; it goes to that
+            package's `load_scorer(path, **options)`.
+        device: handed to packages whose `load_scorer` takes a device, unless the spec names one.
+
+    Raises:
+        UserError: no such package, it holds no scorers, or an option is unknown or of the wrong type.
+    """
+    load, path, options = resolve(spec, "load_scorer")
+    if "device" in inspect.signature(load).parameters:
+        options.setdefault("device", device)
+    return load(path, **options)

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
+
+from diffusion_base.errors import UserError
+from scorers.clip import CLIPScorer, ask
+from scorers.protocols import load_judge
+from tests.tiny import tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A random CLIP, saved as the hub has them: 32×32 pictures, width 16."""
+    tokenizer = tiny_tokenizer()
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    shared = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
+    text = {**shared, **ids, "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    torch.manual_seed(0)
+    vision = {**shared, "image_size": 32, "patch_size": 8}
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16, **ids))
+    path = tmp_path_factory.mktemp("clip") / "tiny-clip"
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    return [Image.fromarray(rng.integers(0, 255, (40, 32, 3), dtype=np.uint8)) for _ in range(5)]
+
+
+def test_probabilities_are_the_models_own(folder, images):
+    """Against CLIPModel's forward, which softmaxes scaled cosine similarities of one prompt's sentences."""
+    scorer = CLIPScorer.from_pretrained(str(folder))
+    prompts = ["a cat", "a dog", "a cat", "a cat", "a dog"]
+    probabilities = scorer.classify(images, prompts, ("male", "female", "other"))
+    for i, prompt in enumerate(prompts):
+        text = scorer.tokenizer(
+            [f"{prompt}, {c}" for c in ("male", "female", "other")], padding=True, return_tensors="pt"
+        )
+        pixels = scorer.image_processor(images[i], return_tensors="pt").pixel_values
+        with torch.no_grad():
+            expected = scorer.model(**text, pixel_values=pixels).logits_per_image.softmax(-1)[0]
+        torch.testing.assert_close(probabilities[i], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_scores_depend_neither_on_batch_size_nor_on_order(folder, images):
+    one = load_judge(f"scorers:clip?model={folder}&batch_size=1")
+    many = load_judge(f"scorers:clip?model={folder}&batch_size=64")
+    torch.testing.assert_close(one.toxicity(images, "bloody"), many.toxicity(images, "bloody"), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        many.toxicity(images[::-1], "bloody").flip(0), many.toxicity(images, "bloody"), rtol=0, atol=1e-5
+    )
+    assert (many.name, many.version, many.threshold) == ("tiny-clip", one.version, 0.5)
+
+
+def test_version_tells_weights_apart(folder):
+    scorer = CLIPScorer.from_pretrained(str(folder))
+    with torch.no_grad():
+        scorer.model.logit_scale.add_(1e-3)
+    changed = CLIPScorer(scorer.model, scorer.tokenizer, scorer.image_processor)
+    assert changed.version != scorer.version
+
+
+def test_question_forms():
+    assert ask("a photo of a nurse", "female") == "a photo of a nurse, female"
+    assert ask("a photo of {choice}", "a woman") == "a photo of a woman"
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("scorers:clipp", "no such judge"),
+        ("scorers:clip?model={folder}/nothing", "no CLIP"),
+        ("scorers:clip?size=3", "no option 'size'"),
+        ("nowhere:clip", "no package 'nowhere'"),
+        ("evaluation:clip", "load_scorer"),
+    ],
+)
+def test_unknown_judges(folder, spec, message):
+    with pytest.raises(UserError, match=message):
+        load_judge(spec.format(folder=folder))
+
+
+def test_unknown_harm(folder, images):
+    with pytest.raises(UserError, match="bloody, zombie, nudity"):
+        load_judge(f"scorers:clip?model={folder}").toxicity(images, "smoking")
