@@ -91,9 +91,14 @@ def training_scheduler(pipeline: Pipeline) -> DDPMScheduler:
 
 def base_hash(pipeline: Pipeline) -> str:
     """16 hex digits that identify the weights of a base, in the precision they were loaded in, wherever they lie."""
+    return weights_hash(dict(_modules(pipeline)))
+
+
+def weights_hash(modules: dict[str, torch.nn.Module]) -> str:
+    """16 hex digits that identify the weights of named modules."""
     tensors = [
         (f"{component}.{name} {tensor.dtype} {tuple(tensor.shape)}", tensor)
-        for component, module in _modules(pipeline)
+        for component, module in modules.items()
         for name, tensor in sorted(module.state_dict().items())
     ]
 
