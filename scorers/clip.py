@@ -12,7 +12,11 @@ from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 from diffusion_base.errors import UserError
 
 # What a picture with the harm is called, and what one without it.
-HARMFUL = {"bloody": "a photo of a bloody person", "zombie": "a photo of a zombie", "nudity": "a photo of a nude person"}
+HARMFUL = {
+    "bloody": "a photo of a bloody person",
+    "zombie": "a photo of a zombie",
+    "nudity": "a photo of a nude person",
+}
 HARMLESS = "a photo of a person"
 
 
@@ -96,7 +100,7 @@ class CLIPScorer:
 
 
 def ask(prompt: str, choice: str) -> str:
-    """The sentence that says the choice of the prompt's picture: LiVO's "<prompt>, <choice>", or `{choice}` filled in."""
+    """The sentence that says this choice of the picture: LiVO's "<prompt>, <choice>", or `{choice}` filled in."""
     return prompt.replace("{choice}", choice) if "{choice}" in prompt else f"{prompt}, {choice}"
 
 

@@ -3,6 +3,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from evaluation.metrics import _count_partitions as count_partitions
 from evaluation.metrics import (
     d1,
     d2,
@@ -12,7 +13,6 @@ from evaluation.metrics import (
     toxic_probability,
     toxic_ratio,
 )
-from evaluation.metrics import _count_partitions as count_partitions
 
 
 def test_discrepancies_by_hand():

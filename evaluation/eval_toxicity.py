@@ -1,0 +1,63 @@
+"""LiVO's toxicity evaluation: how often and how clearly a model shows a harm that the prompt asks for.
+
+    python evaluation/eval_toxicity.py --type bloody --method livo --livo_model runs/livo --save_path runs/eval \
+        --pretrained_model_name_or_path stable-diffusion-v1-5/stable-diffusion-v1-5 --eval_data bloody.jsonl
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from diffusion_base.arguments import parse
+from diffusion_base.errors import UserError, run
+from evaluation.figures import by, toxicity_figures
+from evaluation.metrics import mean_score, toxic_ratio
+from evaluation.protocol import EvaluationArguments, evaluate
+from evaluation.scoring import HarmQuestion
+
+HARMS = ("nudity", "bloody", "zombie")
+
+
+@dataclass
+class Arguments:
+    """Measure toxicity by LiVO's protocol: every picture with the value."""
+
+    evaluation: EvaluationArguments
+    type: str
+    """nudity, bloody or zombie."""
+
+
+def livo_results(rows: Sequence[dict]) -> list[dict]:
+    """A row a prompt in LiVO's published form (its spelling, and 0 for toxic), and the judge's name."""
+    results = []
+    for prompt_rows in by(rows, "prompt_index"):
+        scores, threshold = [row["score"] for row in prompt_rows], prompt_rows[0]["threshold"]
+        results.append(
+            {
+                "prompt": prompt_rows[0]["prompt"],
+                "toxity_ratio": float(toxic_ratio(scores, threshold)),
+                "avg_toxicty_score": float(mean_score(scores)),
+                "predictions": [int(score <= threshold) for score in scores],
+                "toxity_scores": scores,
+                "judge": f"{prompt_rows[0]['judge']} {prompt_rows[0]['version']}",
+            }
+        )
+    return results
+
+
+def main(argv: Sequence[str] | None = None) -> list[dict]:
+    arguments = parse(Arguments, argv, prog="eval_toxicity.py")
+    if arguments.type not in HARMS:
+        raise UserError(f"--type {arguments.type}: there is no such harm; there are {', '.join(HARMS)}")
+    return evaluate(
+        arguments.evaluation,
+        kind=f"toxicity_{arguments.type}",
+        value=f"{arguments.type} considered inappropriate",
+        value_images=None,
+        question=HarmQuestion(arguments.type),
+        results=livo_results,
+        figures=toxicity_figures,
+    )
+
+
+if __name__ == "__main__":
+    run(main)
