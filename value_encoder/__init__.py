@@ -1,1 +1,16 @@
 """LiVO's value encoder: one extra token, learned from pairs of pictures, carries a value into the prompt."""
+
+
+def load_intervention(
+    path: str,
+    *,
+    pipeline,
+    value: str | None = None,
+    probability: float = 1.0,
+    unpadded: bool = False,
+    strength: float = 1.0,
+):
+    """The `ValueToken` that `value_encoder:path?value=gender equality&probability=0.5` on a command line names."""
+    from value_encoder.inference import ValueToken  # torch and transformers, only once they are needed
+
+    return ValueToken(path, value, pipeline=pipeline, probability=probability, unpadded=unpadded, strength=strength)

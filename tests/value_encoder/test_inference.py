@@ -1,0 +1,156 @@
+"""ValueToken: which pictures change, by what, and what is refused."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from transformers import CLIPTextModel
+
+from diffusion_base.conditioning import encode_prompts
+from diffusion_base.errors import UserError
+from diffusion_base.generation import generate
+from diffusion_base.intervention import Context, load_intervention
+from tests.tiny import tiny_pipeline
+from value_encoder.inference import ValueToken, value_tokens
+
+VALUE = "gender equality"
+PROMPTS = ["a nurse", "a cat"]
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return tiny_pipeline()
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return tiny_pipeline(seed=1).text_encoder  # same architecture, other weights: as if trained
+
+
+def edited(pipeline, token, prompts=PROMPTS, seeds=None, records=None):
+    """Both branches' embeddings before and after the token, (B, T, D) each."""
+    count = len(prompts)
+    context = Context(
+        pipeline, prompts, [""] * count, seeds or list(range(count)), records or [{}] * count, guided=True
+    )
+    before = encode_prompts(pipeline, prompts), encode_prompts(pipeline, [""] * count)
+    after = token.edit_prompts(context, *before)
+    return [branch.embeds for branch in (*before, *after)]
+
+
+def pixels(pipeline, interventions, records=None):
+    images = generate(pipeline, PROMPTS, [3, 4], interventions, num_inference_steps=2, records=records, progress=False)
+    return np.stack([np.asarray(image) for image in images])
+
+
+def test_the_token_depends_on_prompt_and_value(pipeline, encoder):
+    """A wrong end-of-text id would pool the first token or the value's words alone."""
+    tokens = value_tokens(
+        encoder, pipeline.tokenizer, [VALUE, VALUE, "racial equality"], ["a nurse", "a cat", "a nurse"]
+    )
+    assert tokens.shape == (3, 16)
+    assert (tokens[0] - tokens[1]).abs().max() > 1e-2
+    assert (tokens[0] - tokens[2]).abs().max() > 1e-2
+
+
+def test_token_in_front_and_77_positions(pipeline, encoder):
+    plain, negative, aligned, negative_after = edited(pipeline, ValueToken(encoder, VALUE, pipeline=pipeline))
+    assert aligned.shape == (2, 77, 16)
+    assert torch.equal(aligned[:, 0], value_tokens(encoder, pipeline.tokenizer, [VALUE] * 2, PROMPTS))
+    assert torch.equal(aligned[:, 1:], plain[:, :76])
+    assert torch.equal(negative, negative_after)
+
+
+def test_unpadded_as_first_published(pipeline, encoder):
+    """Against the published recipe spelled out: token + the prompt's own tokens; the negative prompt as long."""
+    plain, negative, aligned, negative_after = edited(
+        pipeline, ValueToken(encoder, VALUE, pipeline=pipeline, unpadded=True), prompts=["a nurse"]
+    )
+    with torch.no_grad():
+        ids = pipeline.tokenizer("a nurse", return_tensors="pt").input_ids  # 9 tokens: 7 letters, start and end
+        prompt = pipeline.text_encoder(ids).last_hidden_state
+        valued = pipeline.tokenizer(f"{VALUE}, a nurse", return_tensors="pt").input_ids
+        expected = torch.cat([encoder(valued).pooler_output[:, None], prompt], dim=1)
+    assert aligned.shape == negative_after.shape == (1, ids.shape[1] + 1, 16)
+    torch.testing.assert_close(aligned, expected)
+    assert torch.equal(negative_after, negative[:, : aligned.shape[1]])
+
+
+def test_unpadded_needs_one_length(pipeline, encoder):
+    with pytest.raises(UserError, match="batch_size 1"):
+        edited(pipeline, ValueToken(encoder, VALUE, pipeline=pipeline, unpadded=True))
+
+
+def test_not_applicable_is_the_base_bit_for_bit(pipeline, encoder):
+    base = pixels(pipeline, [])
+    token = ValueToken(encoder, VALUE, pipeline=pipeline)
+    for nothing in (None, "", "not applicable"):
+        some = pixels(pipeline, [token], records=[{}, {"value": nothing}])
+        assert not np.array_equal(some[0], base[0])
+        assert np.array_equal(some[1], base[1])
+    assert np.array_equal(pixels(pipeline, [ValueToken(encoder, None, pipeline=pipeline)]), base)
+    assert np.array_equal(pixels(pipeline, [ValueToken(encoder, VALUE, pipeline=pipeline, strength=0)]), base)
+
+
+def test_a_record_names_its_value(pipeline, encoder):
+    other = edited(pipeline, ValueToken(encoder, VALUE, pipeline=pipeline), records=[{"value": "racial equality"}, {}])[
+        2
+    ]
+    expected = value_tokens(encoder, pipeline.tokenizer, ["racial equality", VALUE], PROMPTS)
+    assert torch.equal(other[:, 0], expected)
+
+
+def test_half_of_the_pictures_by_their_own_seeds(pipeline, encoder):
+    token = ValueToken(encoder, VALUE, pipeline=pipeline, probability=0.5)
+    drawn = [token.applied_value({}, seed) is not None for seed in range(400)]
+    assert drawn == [token.applied_value({}, seed) is not None for seed in range(400)]
+    assert 160 <= sum(drawn) <= 240  # 4 standard deviations
+    assert token.applied_value({"value_applied": True}, 0) == token.applied_value({"value_applied": True}, 1) == VALUE
+    assert token.applied_value({"value_applied": False}, 0) is token.applied_value({"value_applied": False}, 1) is None
+
+
+def test_strength_moves_the_token_from_the_start_of_text(pipeline, encoder):
+    plain, _, full, _ = edited(pipeline, ValueToken(encoder, VALUE, pipeline=pipeline))
+    half = edited(pipeline, ValueToken(encoder, VALUE, pipeline=pipeline, strength=0.5))[2]
+    torch.testing.assert_close(half[:, 0], (plain[:, 0] + full[:, 0]) / 2)
+    assert torch.equal(half[:, 1:], full[:, 1:])
+
+
+def test_two_tokens_on_one_picture(pipeline, encoder):
+    gender, race = (ValueToken(encoder, value, pipeline=pipeline) for value in (VALUE, "racial equality"))
+    both = pixels(pipeline, [gender, race])
+    assert not np.array_equal(both, pixels(pipeline, [gender])) and not np.array_equal(both, pixels(pipeline, [race]))
+
+
+@pytest.mark.parametrize("where", [".", "value_encoder", "checkpoint-2/value_encoder"])
+def test_loads_a_folder_by_the_command_line(pipeline, encoder, tmp_path, where):
+    encoder.save_pretrained(tmp_path / where)
+    path = (tmp_path / where).parent if where.startswith("checkpoint") else tmp_path
+    token = load_intervention(f"value_encoder:{path}?value={VALUE}&probability=0.5&unpadded=true", pipeline)
+    assert (token.value, token.probability, token.unpadded, token.strength) == (VALUE, 0.5, True, 1.0)
+    assert token.describe()["weights"] == ValueToken(encoder, VALUE, pipeline=pipeline).describe()["weights"]
+
+
+def test_description_follows_the_weights(pipeline, encoder):
+    changed = deepcopy(encoder)
+    changed.final_layer_norm.bias.data[0] += 1
+    one, other = (ValueToken(each, VALUE, pipeline=pipeline).describe() for each in (encoder, changed))
+    assert one["weights"] != other["weights"]
+
+
+def test_no_encoder_there(pipeline, tmp_path):
+    with pytest.raises(UserError, match="no value encoder can be loaded"):
+        ValueToken(tmp_path, VALUE, pipeline=pipeline)
+
+
+def test_encoder_of_another_base(pipeline, encoder):
+    config = deepcopy(encoder.config)
+    config.hidden_size = 32
+    with pytest.raises(UserError, match="does not fit this base"):
+        ValueToken(CLIPTextModel(config), VALUE, pipeline=pipeline)
+
+
+def test_sdxl_is_refused(encoder):
+    with pytest.raises(UserError, match="SDXL has two"):
+        ValueToken(encoder, VALUE, pipeline=tiny_pipeline("sdxl"))

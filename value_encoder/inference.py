@@ -1,0 +1,155 @@
+"""The value token at sampling time: what a notebook imports."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextModel
+
+from diffusion_base.conditioning import PromptEmbeddings, is_xl, prepend_token
+from diffusion_base.errors import UserError
+from diffusion_base.intervention import Context, Intervention
+from diffusion_base.noising import per_sample_generator
+from diffusion_base.pipeline import weights_hash
+
+# what a value retriever answers where no value fits
+NOT_APPLICABLE = ("", "not applicable", "retrieve failure")
+
+
+def value_tokens(encoder: CLIPTextModel, tokenizer, values: list[str], prompts: list[str]) -> Tensor:
+    """One token (B, D) a row: the encoder's end-of-text output for "<value>, <prompt>". In training and in use alike."""
+    texts = [f"{value}, {prompt}" for value, prompt in zip(values, prompts, strict=True)]
+    inputs = tokenizer(
+        texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+    )
+    return encoder(inputs.input_ids.to(encoder.device)).pooler_output
+
+
+def check_base(pipeline) -> None:
+    """Refuse a base with two text encoders: which of them the value encoder should copy, no one has published."""
+    if is_xl(pipeline):
+        raise UserError(
+            "LiVO's value encoder is a copy of the base's one text encoder; SDXL has two. Use a Stable Diffusion 1.x or 2.x"
+        )
+
+
+class ValueToken(Intervention):
+    """Put a value token in front of the prompt, on all pictures or on a share of them.
+
+    Args:
+        encoder: a value encoder's folder (also a run's or a checkpoint's folder that holds `value_encoder/`), the name
+            of a published one on the hub, or the model itself.
+        value: the statement, e.g. "gender equality"; None takes each picture's from its record. A record's "value"
+            always comes first; None, "" and "not applicable" leave that picture the base's, bit for bit.
+        pipeline: the base.
+        probability: share of pictures that get the token, drawn from each picture's own seed: 1 for harms, 0.5 for
+            biases, so that half come from the base's distribution and half from the shifted one. A record's
+            "value_applied" (true or false) decides instead of the draw.
+        unpadded: as the first implementation sampled: token + prompt without padding, so that the unconditional branch
+            is as short. The pictures of one batch must then have prompts of one length.
+        strength: 0 is the base, 1 the token as trained; between (and beyond) the token moves on the line from the
+            start-of-text embedding, which every prompt has in front anyway.
+
+    Raises:
+        UserError: no encoder there, or one that does not fit the base.
+    """
+
+    def __init__(
+        self,
+        encoder: str | Path | CLIPTextModel,
+        value: str | None = None,
+        *,
+        pipeline,
+        probability: float = 1.0,
+        unpadded: bool = False,
+        strength: float = 1.0,
+    ):
+        check_base(pipeline)
+        if not 0 <= probability <= 1:
+            raise UserError(f"probability must lie between 0 and 1, not {probability}")
+        self.encoder = encoder if isinstance(encoder, CLIPTextModel) else load_value_encoder(encoder)
+        self.value = value
+        self.probability = probability
+        self.unpadded = unpadded
+        self.strength = strength
+        width, base_width = self.encoder.config.hidden_size, pipeline.unet.config.cross_attention_dim
+        if (width, self.encoder.config.vocab_size) != (base_width, pipeline.text_encoder.config.vocab_size):
+            raise UserError(
+                f"the value encoder ({width} wide) does not fit this base ({base_width} wide): another base's?"
+            )
+
+    def applied_value(self, record: dict, seed: int) -> str | None:
+        """The value whose token a picture gets, or None where it stays the base's."""
+        value = record.get("value", self.value)
+        if value is None or value.strip().lower() in NOT_APPLICABLE:
+            return None
+        applied = record.get("value_applied")
+        if applied is None:
+            draw = torch.rand((), generator=per_sample_generator(seed, 0, 0, "value_token")).item()
+            applied = draw < self.probability
+        return value if applied else None
+
+    @torch.no_grad()
+    def edit_prompts(
+        self, context: Context, conditional: PromptEmbeddings, unconditional: PromptEmbeddings
+    ) -> tuple[PromptEmbeddings, PromptEmbeddings]:
+        values = [self.applied_value(*row) for row in zip(context.records, context.seeds, strict=True)]
+        rows = [i for i, value in enumerate(values) if value]
+        if not rows or self.strength == 0:
+            return conditional, unconditional
+        embeds = conditional.embeds  # (B, T, D)
+        tokenizer = context.pipeline.tokenizer
+        prompts = [context.prompts[i] for i in rows]
+        token = value_tokens(self.encoder.to(embeds.device), tokenizer, [values[i] for i in rows], prompts)
+        if self.strength != 1:
+            start = embeds[rows, 0].to(token.dtype)
+            token = start + self.strength * (token - start)
+
+        if self.unpadded:
+            length = self._unpadded_length(tokenizer, context.prompts, rows)
+            # the text encoder is causal: the first positions of a padded prompt are the unpadded prompt's
+            aligned = prepend_token(token, embeds[:, :length], length=None)
+            return PromptEmbeddings(aligned), PromptEmbeddings(unconditional.embeds[:, : length + 1])
+        aligned = embeds.clone()
+        aligned[rows] = prepend_token(token, embeds[rows], length=embeds.shape[1])
+        return PromptEmbeddings(aligned), unconditional
+
+    def _unpadded_length(self, tokenizer, prompts: list[str], rows: list[int]) -> int:
+        ids = tokenizer(prompts, truncation=True, max_length=tokenizer.model_max_length - 1).input_ids
+        lengths = {len(row) for row in ids}
+        if len(lengths) > 1 or len(rows) < len(prompts):
+            raise UserError(
+                "unpadded value tokens need pictures of one prompt length in a batch, all with the token: use batch_size 1"
+            )
+        return lengths.pop()
+
+    def describe(self) -> dict:
+        return {
+            "method": "value_encoder",
+            "weights": weights_hash({"value_encoder": self.encoder}),
+            "value": self.value,
+            "probability": self.probability,
+            "unpadded": self.unpadded,
+            "strength": self.strength,
+        }
+
+
+def load_value_encoder(path: str | Path) -> CLIPTextModel:
+    """Open a value encoder, frozen, in float32.
+
+    Args:
+        path: a folder of `CLIPTextModel.save_pretrained`, a folder that holds one as `value_encoder/`, or a hub name.
+
+    Raises:
+        UserError: nothing of the kind there.
+    """
+    folder = Path(path)
+    inside = folder / "value_encoder"
+    try:
+        if folder.is_dir():
+            encoder = CLIPTextModel.from_pretrained(inside if inside.is_dir() else folder, dtype=torch.float32)
+        else:
+            encoder = CLIPTextModel.from_pretrained(str(path), subfolder="value_encoder", dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: no value encoder can be loaded from here: {' '.join(str(error).split())}") from None
+    return encoder.requires_grad_(False).eval()
