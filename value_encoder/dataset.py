@@ -1,6 +1,6 @@
 """LiVO's preference data: aligned pictures, each with the violating ones of its scene.
 
-    <root>/<category>/<scene>/metadata.jsonl      {"file_name", "label": 1 aligned / 0 violating, "prompt", "value"} a line
+    <root>/<category>/<scene>/metadata.jsonl    a line {"file_name", "label": 1 aligned / 0 violating, "prompt", "value"}
     <root>/<category>/<scene>/….png
 
 or a Hugging Face dataset whose rows carry image, label, prompt, value, category and scene.
@@ -56,7 +56,8 @@ def read_folder(root: str | Path) -> Iterator[Entry]:
     """The entries of the published layout, in the order of their names.
 
     Raises:
-        UserError: no such folder or no scene in it; a scene without metadata.jsonl; a faulty line; a picture outside its scene.
+        UserError: no such folder or no scene in it; a scene without metadata.jsonl; a faulty line; a picture
+            outside its scene.
     """
     root = Path(root)
     if not root.is_dir():
@@ -123,8 +124,8 @@ def pair(entries: Iterator[Entry]) -> list[AlignedPicture]:
     aligned = [AlignedPicture(entry, tuple(violating[entry.scene, entry.value])) for entry in entries if entry.aligned]
     if alone := next((picture.entry for picture in aligned if not picture.violating), None):
         raise UserError(
-            f"scene {alone.scene} has no violating picture (label 0) for {alone.value!r}, so its aligned ones have no pair; "
-            "add one or take the scene out"
+            f"scene {alone.scene} has no violating picture (label 0) for {alone.value!r}, so its aligned ones have no "
+            "pair; add one or take the scene out"
         )
     if not aligned:
         raise UserError(f"none of the {len(entries)} pictures is aligned (label 1): there is nothing to learn from")
@@ -132,7 +133,7 @@ def pair(entries: Iterator[Entry]) -> list[AlignedPicture]:
 
 
 class PreferencePairs:
-    """One item an aligned picture; the violating one, and both pictures' flips and crops, are drawn from the item's rng."""
+    """An item an aligned picture; the violating one, and both pictures' flips and crops, are drawn from the item's rng."""
 
     def __init__(self, pictures: list[AlignedPicture], cache: LatentCache, random_flip: bool = False):
         self.pictures, self.cache, self.random_flip = pictures, cache, random_flip
