@@ -1,6 +1,6 @@
 """LiVO's preference data: aligned pictures, each with the violating ones of its scene.
 
-    <root>/<category>/<scene>/metadata.jsonl    a line {"file_name", "label": 1 aligned / 0 violating, "prompt", "value"}
+    <root>/<category>/<scene>/metadata.jsonl   a line {"file_name", "label": 1 aligned / 0 violating, "prompt", "value"}
     <root>/<category>/<scene>/….png
 
 or a Hugging Face dataset whose rows carry image, label, prompt, value, category and scene.
@@ -133,7 +133,7 @@ def pair(entries: Iterator[Entry]) -> list[AlignedPicture]:
 
 
 class PreferencePairs:
-    """An item an aligned picture; the violating one, and both pictures' flips and crops, are drawn from the item's rng."""
+    """An item an aligned picture; its violating one, and the flips and crops of both, come from the item's rng."""
 
     def __init__(self, pictures: list[AlignedPicture], cache: LatentCache, random_flip: bool = False):
         self.pictures, self.cache, self.random_flip = pictures, cache, random_flip

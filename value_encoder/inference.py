@@ -17,7 +17,7 @@ NOT_APPLICABLE = ("", "not applicable", "retrieve failure")
 
 
 def value_tokens(encoder: CLIPTextModel, tokenizer, values: list[str], prompts: list[str]) -> Tensor:
-    """One token (B, D) a row: the encoder's end-of-text output for "<value>, <prompt>". In training and in use alike."""
+    """One token a row, (B, D): the encoder's end-of-text output for "<value>, <prompt>"; in training and use alike."""
     texts = [f"{value}, {prompt}" for value, prompt in zip(values, prompts, strict=True)]
     inputs = tokenizer(
         texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
@@ -29,7 +29,8 @@ def check_base(pipeline) -> None:
     """Refuse a base with two text encoders: which of them the value encoder should copy, no one has published."""
     if is_xl(pipeline):
         raise UserError(
-            "LiVO's value encoder is a copy of the base's one text encoder; SDXL has two. Use a Stable Diffusion 1.x or 2.x"
+            "LiVO's value encoder is a copy of the base's one text encoder, and SDXL has two: "
+            "use a Stable Diffusion 1.x or 2.x"
         )
 
 
@@ -119,7 +120,7 @@ class ValueToken(Intervention):
         lengths = {len(row) for row in ids}
         if len(lengths) > 1 or len(rows) < len(prompts):
             raise UserError(
-                "unpadded value tokens need pictures of one prompt length in a batch, all with the token: use batch_size 1"
+                "unpadded value tokens need prompts of one length in a batch, all with the token: use batch_size 1"
             )
         return lengths.pop()
 

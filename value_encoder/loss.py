@@ -1,4 +1,4 @@
-"""LiVO's preference loss (Wang et al., "Embedding an Ethical Mind", ACM Multimedia 2024). Pure: tensors in, tensors out."""
+"""LiVO's preference loss (Wang et al., "Embedding an Ethical Mind", ACM Multimedia 2024). Pure."""
 
 import torch
 from torch import Tensor
@@ -25,7 +25,8 @@ def livo_loss(
     Args:
         policy_preferred, policy_dispreferred: L_θ(x_w), L_θ(x_l), shape (B,): the denoising error, a mean over C, H, W,
             conditioned on value token + prompt.
-        reference_preferred, reference_dispreferred: L_ref, shape (B,): the same under the prompt alone, same noise and timestep.
+        reference_preferred, reference_dispreferred: L_ref, shape (B,): the same under the prompt alone, with the
+            same noise and timestep.
         beta, alpha: slopes, in units of 1 / error.
         gamma1, gamma2: margins, in units of the loss.
         weight: min-SNR weight, shape (B,). It multiplies all four errors, inside the hinges.

@@ -50,9 +50,8 @@ class LiVOTask(nn.Module):
         self.base_hash = base_hash(pipeline)
         self.settings = {"beta": beta, "alpha": alpha, "gamma1": gamma1, "gamma2": gamma2}
         self.snr_gamma, self.seed, self.live = snr_gamma, seed, live
-        self.value_encoder = (
-            deepcopy(pipeline.text_encoder).float().requires_grad_(True)
-        )  # before the base loses precision
+        # copied before the base loses precision
+        self.value_encoder = deepcopy(pipeline.text_encoder).float().requires_grad_(True)
         self.tokenizer = pipeline.tokenizer
         self.frozen = nn.ModuleDict(
             {"unet": pipeline.unet, "text_encoder": pipeline.text_encoder, "vae": pipeline.vae}
@@ -110,7 +109,6 @@ class LiVOTask(nn.Module):
         self.value_encoder.config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         # the names with this prefix are those that every version of transformers reads
-        weights = {
-            f"text_model.{name}": tensor.contiguous() for name, tensor in self.value_encoder.state_dict().items()
-        }
+        state = self.value_encoder.state_dict()
+        weights = {f"text_model.{name}": tensor.contiguous() for name, tensor in state.items()}
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
