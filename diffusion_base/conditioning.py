@@ -29,11 +29,11 @@ def tokenize(tokenizer, prompts: list[str]) -> Tensor:
             continue
         ids = tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
         if lost := ids[length - 2 :]:  # two positions are the start and end marks
-            # stacklevel 3 and the prompt in the text: Python shows a repeated warning of one place once
+            # Python shows a warning of the same text and place once, however often the prompt returns
             warnings.warn(
                 f"the prompt is longer than {length} positions and its end was cut off: "
                 f"lost {tokenizer.decode(lost)!r} of {prompt!r}",
-                stacklevel=3,
+                stacklevel=2,
             )
     return inputs.input_ids
 

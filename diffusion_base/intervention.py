@@ -8,13 +8,14 @@
 A method implements the doors it goes through and inherits the others, which do nothing.
 """
 
-import importlib
+import importlib.util
 import inspect
+from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, get_type_hints
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 import torch
@@ -82,9 +83,9 @@ class Intervention(Protocol):
         """Change the latents (B, C, h, w) at the end of a step."""
         return latents
 
+    @abstractmethod
     def describe(self) -> dict:
         """JSON that identifies the method, its weights and its options; two runs with equal descriptions are one."""
-        ...
 
 
 def load_intervention(spec: str, pipeline) -> Intervention:
@@ -97,13 +98,13 @@ def load_intervention(spec: str, pipeline) -> Intervention:
         pipeline: the base to be changed.
 
     Raises:
-        UserError: no such package, it holds no interventions, or an option is unknown or of the wrong type.
+        UserError: no such package, it holds no interventions, or an option is unknown, missing or of the wrong type.
     """
-    load, path, options = resolve(spec, "load_intervention", reserved={"pipeline"})
+    load, path, options = resolve(spec, "load_intervention", reserved=("pipeline",))
     return load(path, pipeline=pipeline, **options)
 
 
-def resolve(spec: str, function: str, reserved: frozenset[str] | set[str] = frozenset()) -> tuple[Callable, str, dict]:
+def resolve(spec: str, function: str, reserved: tuple[str, ...] = ()) -> tuple[Callable, str, dict]:
     """Take `package:path?option=value&…` apart.
 
     Args:
@@ -117,21 +118,27 @@ def resolve(spec: str, function: str, reserved: frozenset[str] | set[str] = froz
     location, _, query = spec.partition("?")
     package, _, path = location.partition(":")
     try:
-        module = importlib.import_module(package)
-        load = getattr(module, function)
-    except (ModuleNotFoundError, ValueError, AttributeError) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name != package.partition(".")[0] and error.name != package:
-            raise  # the package is there; something it needs is not
-        raise UserError(f"{spec!r}: there is no package {package!r} with a {function}") from None
-    types = get_type_hints(load)
-    names = list(inspect.signature(load).parameters)[1:]
+        found = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # no such parent, no name at all
+        found = None
+    if found is None:
+        raise UserError(f"{spec!r}: there is no package {package!r}; the form is package:path?option=value")
+    module = importlib.import_module(package)
+    if not hasattr(module, function):
+        raise UserError(f"{spec!r}: the package {package!r} has no {function}")
+    load = getattr(module, function)
+    _, *parameters = inspect.signature(load).parameters.values()  # the first is the path
+    types = {parameter.name: parameter.annotation for parameter in parameters if parameter.name not in reserved}
     options = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
-        if name not in names or name in reserved:
-            known = ", ".join(name for name in names if name not in reserved) or "none"
+        if name not in types:
+            known = ", ".join(types) or "none"
             raise UserError(f"{spec!r}: {package} has no option {name!r} (options: {known})")
         try:
-            options[name] = TypeAdapter(types.get(name, str)).validate_python(value)
+            options[name] = TypeAdapter(types[name]).validate_python(value)
         except ValidationError as error:
             raise UserError(f"{spec!r}: option {name!r}: {error.errors()[0]['msg']}") from None
+    for parameter in parameters:
+        if parameter.default is parameter.empty and parameter.name in types and parameter.name not in options:
+            raise UserError(f"{spec!r}: {package} needs the option {parameter.name!r}")
     return load, path, options

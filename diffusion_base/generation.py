@@ -1,0 +1,227 @@
+"""Prompts × seeds × interventions → pictures: the one way to make images.
+
+Picture i starts from the noise of ITS seed, drawn on the CPU, whatever the method, batch size, device or number of
+processes. Arithmetic differs by about 1e-6 between batch sizes, so pictures are cut into fixed chunks by their index
+and processes take whole chunks: one process and many write the same bytes.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from accelerate import Accelerator, PartialState
+from PIL import Image
+from tqdm import tqdm
+
+from diffusion_base.data import inside, load_image
+from diffusion_base.errors import UserError
+from diffusion_base.intervention import Intervention
+from diffusion_base.sampling import Sampler
+
+FORMATS: dict[str, dict[str, Any]] = {
+    ".png": {"format": "PNG", "compress_level": 1},  # lossless all the same, and several times faster
+    ".jpg": {"format": "JPEG", "quality": 95},
+    ".jpeg": {"format": "JPEG", "quality": 95},
+}
+
+
+def generate(
+    pipeline,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    interventions: Sequence[Intervention] = (),
+    *,
+    num_inference_steps: int = 25,
+    guidance_scale: float = 7.5,
+    negative_prompt: str | Sequence[str] = "",
+    height: int | None = None,
+    width: int | None = None,
+    batch_size: int = 8,
+    mixed_precision: Literal["no", "bf16"] = "no",
+    records: Sequence[dict] | None = None,
+    progress: bool = True,
+) -> list[Image.Image]:
+    """Make one picture a prompt.
+
+    Without interventions these are, bit for bit in float32, the pictures of
+    `pipeline(prompts, generator=[torch.Generator().manual_seed(seed) for seed in seeds])` on the same batch.
+
+    Args:
+        pipeline: the base, from `load_pipeline`.
+        prompts, seeds: one a picture.
+        interventions: applied in the order of the doors (weights, prompt, noise, bottleneck, end of step), and in the
+            order of this list within a door. An empty list is the base.
+        num_inference_steps, guidance_scale: as in diffusers; no guidance at a scale of 1 or less.
+        negative_prompt: for all pictures, or one a picture. "" is none.
+        height, width: pixels; None is the size the base was trained at.
+        batch_size: pictures made together.
+        mixed_precision: "bf16" runs the networks under autocast: faster on some machines, no longer exact.
+        records: what interventions may know of each picture, e.g. {"value": …}.
+        progress: show a bar.
+
+    Returns:
+        RGB pictures in the order of the prompts.
+
+    Raises:
+        UserError: lists of unequal length, or interventions that don't fit together.
+    """
+    sampler = Sampler(
+        pipeline,
+        prompts,
+        seeds,
+        interventions,
+        records,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        negative_prompt=negative_prompt,
+        height=height,
+        width=width,
+        mixed_precision=mixed_precision,
+    )
+    images: list[Image.Image] = []
+    with sampler.weights_swapped(), tqdm(total=len(prompts), unit="image", disable=not progress) as bar:
+        for rows in _chunks(len(prompts), batch_size):
+            images += sampler.sample(rows)
+            bar.update(len(rows))
+    return images
+
+
+def generate_set(
+    pipeline,
+    records: Sequence[dict],
+    output_dir: str | Path,
+    interventions: Sequence[Intervention] = (),
+    *,
+    batch_size: int = 8,
+    accelerator: Accelerator | PartialState | None = None,
+    name: str | None = None,
+    progress: bool = True,
+    **sampling: Any,
+) -> Path:
+    """Make a set of pictures on disk: `images/`, `run.json` at the start, `manifest.jsonl` once the set is complete.
+
+    Called again on the same folder it goes on: pictures that open are kept, missing and broken ones are made again. A
+    chunk is always made whole, as the first time, so its pictures come out the same.
+
+    Args:
+        records: one dict a picture: "file" (its name in `images/`; .png, .jpg), "prompt", "seed", and whatever the
+            evaluation or the interventions need. The manifest repeats them.
+        output_dir: the set's folder.
+        accelerator: where several processes share the work, this process's Accelerator or PartialState.
+        name: of the set, for the progress bar and `run.json`.
+        interventions, batch_size, progress, sampling: as in `generate` (num_inference_steps, guidance_scale, …).
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: a record that cannot be a picture, a folder that holds another run, a disk that takes no more.
+    """
+    folder = Path(output_dir)
+    files = _image_files(records, folder / "images")
+    prompts, seeds = [record["prompt"] for record in records], [record["seed"] for record in records]
+    sampler = Sampler(pipeline, prompts, seeds, interventions, records, **sampling)
+    identity = sampler.identity()
+    _check_folder(folder, identity)
+    missing = {i for i, file in enumerate(files) if not _opens(file)}
+    main, process, processes = True, 0, 1
+    if accelerator is not None:
+        main, process, processes = accelerator.is_main_process, accelerator.process_index, accelerator.num_processes
+        accelerator.wait_for_everyone()  # all have looked before anyone writes
+    if main:
+        about = {"name": name, "images": len(records), "batch_size": batch_size, "processes": processes}
+        _write(folder / "run.json", json.dumps({**about, **_environment(pipeline), "identity": identity}, indent=2))
+
+    unfinished = [rows for rows in _chunks(len(records), batch_size) if not missing.isdisjoint(rows)]
+    mine = unfinished[process::processes]
+    total = sum(len(missing.intersection(rows)) for rows in mine)
+    with sampler.weights_swapped(), tqdm(total=total, desc=name, unit="image", disable=not (progress and main)) as bar:
+        for rows in mine:
+            for i, image in zip(rows, sampler.sample(rows), strict=True):
+                if i in missing:
+                    _save(image, files[i])
+                    bar.update()
+
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+    if main:
+        lines = [json.dumps({**record, "interventions": identity["interventions"]}) + "\n" for record in records]
+        _write(folder / "manifest.jsonl", "".join(lines))
+    return folder
+
+
+def _chunks(count: int, size: int) -> list[range]:
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _image_files(records: Sequence[dict], folder: Path) -> list[Path]:
+    """The path of each record's picture."""
+    files = []
+    for number, record in enumerate(records, start=1):
+        if not (isinstance(record.get("prompt"), str) and isinstance(record.get("seed"), int)):
+            raise UserError(f"record {number}: it needs a prompt (text) and a seed (a whole number): {record}")
+        files.append(inside(folder, record.get("file")))
+        if files[-1].suffix.lower() not in FORMATS:
+            raise UserError(f"record {number}: {record['file']!r} must end in {', '.join(FORMATS)}")
+    if len(set(files)) < len(files):
+        twice = next(file for i, file in enumerate(files) if file in files[:i])
+        raise UserError(f"two records have the same file {twice.name!r}")
+    return files
+
+
+def _check_folder(folder: Path, identity: dict) -> None:
+    """Refuse a folder that holds pictures of another run."""
+    remedy = "choose another output folder, or delete this one"
+    try:
+        known = dict(json.loads((folder / "run.json").read_text(encoding="utf-8"))["identity"])
+    except FileNotFoundError:
+        if (folder / "images").exists():
+            raise UserError(
+                f"{folder} holds pictures but no run.json, so they may be another run's; {remedy}"
+            ) from None
+        return
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{folder / 'run.json'} is not a generated set's; {remedy}") from None
+    different = [key for key, value in identity.items() if known.get(key) != value]
+    if different:
+        raise UserError(f"{folder} holds another run, which differs in {', '.join(different)}; {remedy}")
+
+
+def _opens(file: Path) -> bool:
+    try:
+        load_image(file)
+    except UserError:
+        return False
+    return True
+
+
+def _save(image: Image.Image, file: Path) -> None:
+    """Write a picture whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        image.save(partial, **FORMATS[file.suffix.lower()])
+        os.replace(partial, file)
+    except OSError as error:
+        raise UserError(f"{file} cannot be written ({error.strerror}); the pictures made so far are kept") from error
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, file)
+
+
+def _environment(pipeline) -> dict[str, Any]:
+    """Where the pictures were made; it does not decide them."""
+    return {
+        "base_name": pipeline.name_or_path,
+        "device": str(pipeline.device),
+        "dtype": str(pipeline.dtype).removeprefix("torch."),
+        "versions": {package: version(package) for package in ("torch", "diffusers", "transformers")},
+    }

@@ -1,0 +1,163 @@
+"""How one chunk of pictures is made: the ordinary diffusers pipeline, with the interventions let in at their doors."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+from PIL import Image
+
+from diffusion_base.conditioning import PromptEmbeddings, encode_negative_prompts, encode_prompts, is_xl
+from diffusion_base.errors import UserError
+from diffusion_base.intervention import Context, Intervention
+from diffusion_base.pipeline import base_hash
+
+
+class Sampler:
+    """All pictures of one call, and how they are made; the arguments are those of `generation.generate`."""
+
+    def __init__(
+        self,
+        pipeline,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        interventions: Sequence[Intervention] = (),
+        records: Sequence[dict] | None = None,
+        *,
+        num_inference_steps: int = 25,
+        guidance_scale: float = 7.5,
+        negative_prompt: str | Sequence[str] = "",
+        height: int | None = None,
+        width: int | None = None,
+        mixed_precision: str = "no",
+    ):
+        self.pipeline = pipeline
+        self.prompts, self.seeds = list(prompts), list(seeds)
+        self.negative_prompt = negative_prompt if isinstance(negative_prompt, str) else list(negative_prompt)
+        one_for_all = isinstance(negative_prompt, str)
+        self.negative_prompts = [negative_prompt] * len(prompts) if one_for_all else list(negative_prompt)
+        self.records = [{} for _ in prompts] if records is None else list(records)
+        self.interventions = list(interventions)
+        self.num_inference_steps, self.guidance_scale = num_inference_steps, guidance_scale
+        self.height, self.width = height, width
+        self.mixed_precision = mixed_precision
+        if len({len(rows) for rows in (self.prompts, self.negative_prompts, self.seeds, self.records)}) > 1:
+            raise UserError("prompts, seeds, negative prompts and records must be equally many")
+        if mixed_precision not in ("no", "bf16"):
+            raise UserError(f"mixed_precision must be no or bf16, not {mixed_precision}")
+        # Chunks of one prompt follow each other. A chunk is encoded as one batch, for the bits that the pipeline gets.
+        self.encode = lru_cache(8)(lambda prompts: encode_prompts(pipeline, list(prompts)))
+        self.encode_negative = lru_cache(8)(lambda prompts: encode_negative_prompts(pipeline, list(prompts)))
+
+    def context(self, rows: range) -> Context:
+        part = slice(rows.start, rows.stop)
+        guided = self.guidance_scale > 1 and self.pipeline.unet.config.time_cond_proj_dim is None
+        lists = (self.prompts[part], self.negative_prompts[part], self.seeds[part], self.records[part])
+        return Context(self.pipeline, *lists, guided)
+
+    @contextmanager
+    def weights_swapped(self) -> Iterator[None]:
+        """Door 4, once for the whole call: weights are costly to move, and the text encoder's count for the prompts."""
+        context = self.context(range(len(self.prompts)))
+        with ExitStack() as stack:
+            for intervention in self.interventions:
+                stack.enter_context(intervention.swap_weights(context))
+            yield
+
+    @torch.no_grad()
+    def sample(self, rows: range) -> list[Image.Image]:
+        """Make one chunk."""
+        context = self.context(rows)
+        conditional = self.encode(tuple(context.prompts))
+        unconditional = self.encode_negative(tuple(context.negative_prompts))
+        for intervention in self.interventions:
+            conditional, unconditional = intervention.edit_prompts(context, conditional, unconditional)
+        generators = [torch.Generator().manual_seed(seed) for seed in context.seeds]
+        noise = torch.cat([torch.randn((1, *self.latent_shape()), generator=generator) for generator in generators])
+        latents = noise.to(conditional.embeds)
+        for intervention in self.interventions:
+            latents = intervention.edit_latents(context, latents)
+
+        inputs = self.embedding_inputs(conditional, unconditional, context.guided)
+        with ExitStack() as stack:
+            if self.mixed_precision == "bf16":
+                stack.enter_context(torch.autocast(latents.device.type, torch.bfloat16))
+                # the latents stay in the precision they came in: the scheduler takes on that of the prediction
+                keep = self.pipeline.unet.register_forward_hook(lambda _, __, output: (output[0].to(latents.dtype),))
+                stack.callback(keep.remove)
+            if self.interventions:
+                inputs["callback_on_step_end"] = partial(self.end_of_step, context)
+                counter = self.pipeline.unet.register_forward_pre_hook(partial(_count_step, context))
+                stack.callback(counter.remove)
+            for intervention in self.interventions:
+                stack.enter_context(intervention.hook(context, self.pipeline.unet))
+            return self.pipeline(
+                **inputs,
+                latents=latents,
+                generator=generators,  # for the schedulers that draw noise at each step
+                num_inference_steps=self.num_inference_steps,
+                guidance_scale=self.guidance_scale,
+                height=self.height,
+                width=self.width,
+            ).images
+
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(C, h, w) of one picture's latents."""
+        config, factor = self.pipeline.unet.config, self.pipeline.vae_scale_factor
+        size = config.sample_size
+        h, w = (size, size) if isinstance(size, int) else size
+        return config.in_channels, (self.height or h * factor) // factor, (self.width or w * factor) // factor
+
+    def embedding_inputs(
+        self, conditional: PromptEmbeddings, unconditional: PromptEmbeddings, guided: bool
+    ) -> dict[str, Any]:
+        """The pipeline's arguments for both branches."""
+        inputs: dict[str, Any] = {"prompt_embeds": conditional.embeds}
+        if is_xl(self.pipeline):
+            inputs["pooled_prompt_embeds"] = conditional.pooled
+        if guided:
+            if conditional.embeds.shape != unconditional.embeds.shape:
+                raise UserError(
+                    f"the interventions leave a conditional branch of shape {tuple(conditional.embeds.shape)} and an "
+                    f"unconditional one of {tuple(unconditional.embeds.shape)}; they must be equal"
+                )
+            inputs["negative_prompt_embeds"] = unconditional.embeds
+            if is_xl(self.pipeline):
+                inputs["negative_pooled_prompt_embeds"] = unconditional.pooled
+        return inputs
+
+    def end_of_step(self, context: Context, _pipeline, _step: int, _timestep, tensors: dict) -> dict:
+        latents = tensors["latents"]
+        for intervention in self.interventions:
+            latents = intervention.end_of_step(context, latents)
+        return {"latents": latents}
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the pictures (up to rounding); JSON."""
+        scheduler = self.pipeline.scheduler
+        config = {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
+        identity = {
+            "base": base_hash(self.pipeline),
+            "scheduler": {"class": type(scheduler).__name__, **config},
+            "num_inference_steps": self.num_inference_steps,
+            "guidance_scale": self.guidance_scale,
+            "negative_prompt": self.negative_prompt,
+            "size": [self.height, self.width],
+            "mixed_precision": self.mixed_precision,
+            "interventions": [intervention.describe() for intervention in self.interventions],
+            "records": hash_of(self.records),
+        }
+        return json.loads(json.dumps(identity))
+
+
+def _count_step(context: Context, _unet, inputs: tuple) -> None:
+    context.step += 1
+    context.timestep = inputs[1]
+
+
+def hash_of(value: Any) -> str:
+    """16 hex digits of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,203 @@
+"""A set on disk: resumed, repaired, refused, killed in the middle, made by two processes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from diffusion_base.errors import UserError
+from diffusion_base.generation import generate, generate_set
+from diffusion_base.intervention import Intervention
+from tests.tiny import tiny_folder, tiny_pipeline
+
+RECORDS = [
+    {"file": f"{prompt}_{i}.png", "prompt": prompt, "seed": 42 + i, "value": None}
+    for prompt in ("a nurse", "a cat")
+    for i in range(5)
+]
+QUICK = {"num_inference_steps": 2, "guidance_scale": 4.0, "batch_size": 3, "progress": False}
+
+
+class Shift(Intervention):
+    def __init__(self, strength=1.0):
+        self.strength = strength
+
+    def edit_latents(self, context, latents):
+        return latents + self.strength
+
+    def describe(self):
+        return {"method": "shift", "strength": self.strength}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "images").iterdir()}
+
+
+def count_calls(pipeline):
+    calls = []
+    pipeline.vae.decoder.register_forward_pre_hook(lambda *_: calls.append(1))
+    return calls
+
+
+def test_set_holds_the_pictures_a_manifest_and_what_made_them(tmp_path):
+    pipeline = tiny_pipeline()
+    folder = generate_set(pipeline, RECORDS, tmp_path / "set", [Shift(0.5)], name="shifted", **QUICK)
+    assert {path.name for path in folder.iterdir()} == {"images", "manifest.jsonl", "run.json"}
+    assert set(contents(folder)) == {record["file"] for record in RECORDS}
+    lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    assert lines == [{**record, "interventions": [{"method": "shift", "strength": 0.5}]} for record in RECORDS]
+    run = json.loads((folder / "run.json").read_text())
+    assert run["name"] == "shifted" and run["images"] == 10 and "torch" in run["versions"]
+    assert run["identity"]["num_inference_steps"] == 2 and len(run["identity"]["base"]) == 16
+    prompts, seeds = [record["prompt"] for record in RECORDS], [record["seed"] for record in RECORDS]
+    for record, image in zip(RECORDS, generate(pipeline, prompts, seeds, [Shift(0.5)], **QUICK), strict=True):
+        with Image.open(folder / "images" / record["file"]) as saved:
+            assert saved.tobytes() == image.tobytes()
+
+
+def test_good_pictures_are_kept_and_broken_ones_made_again(tmp_path):
+    pipeline = tiny_pipeline()
+    folder = generate_set(pipeline, RECORDS, tmp_path, **QUICK)
+    whole = contents(folder)
+    names = [folder / "images" / record["file"] for record in RECORDS]
+    names[0].unlink()
+    names[1].write_bytes(whole[names[1].name][:500])
+    names[7].write_text("no picture")
+    kept = names[2].stat().st_mtime_ns
+    calls = count_calls(pipeline)
+    generate_set(pipeline, RECORDS, tmp_path, **QUICK)
+    assert contents(folder) == whole and names[2].stat().st_mtime_ns == kept
+    assert len(calls) == 2  # the chunks 0–2 and 6–8
+    generate_set(pipeline, RECORDS, tmp_path, **QUICK)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"num_inference_steps": 3}, "num_inference_steps"),
+        ({"guidance_scale": 3.0}, "guidance_scale"),
+        ({"negative_prompt": "weird"}, "negative_prompt"),
+        ({"interventions": [Shift()]}, "interventions"),
+        ({"records": RECORDS[:-1]}, "records"),
+        ({"pipeline": tiny_pipeline(seed=1)}, "base"),
+    ],
+)
+def test_folder_of_another_run_is_refused(tmp_path, change, named):
+    call = {"pipeline": tiny_pipeline(), "records": RECORDS, "output_dir": tmp_path, **QUICK}
+    generate_set(**call)
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=f"holds another run, which differs in {named}; choose another output folder"):
+        generate_set(**call | change)
+    assert contents(tmp_path) == before
+    generate_set(**call | {"batch_size": 4})  # equal up to rounding: the same run
+
+
+def test_folder_that_is_no_set_is_refused(tmp_path):
+    (tmp_path / "images").mkdir()
+    with pytest.raises(UserError, match="holds pictures but no run.json"):
+        generate_set(tiny_pipeline(), RECORDS, tmp_path, **QUICK)
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(UserError, match="run.json is not a generated set's"):
+        generate_set(tiny_pipeline(), RECORDS, tmp_path, **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"file": "../a.png", "prompt": "x", "seed": 1}, "leaves its folder"),
+        ({"file": "/a.png", "prompt": "x", "seed": 1}, "leaves its folder"),
+        ({"prompt": "x", "seed": 1}, "the name of a file is needed"),
+        ({"file": "a.gif", "prompt": "x", "seed": 1}, "record 2: 'a.gif' must end in .png, .jpg, .jpeg"),
+        ({"file": "a.png", "prompt": "x"}, "record 2: it needs a prompt .text. and a seed"),
+        ({"file": "a.png", "prompt": 3, "seed": 1}, "record 2: it needs a prompt"),
+        (RECORDS[0], "two records have the same file 'a nurse_0.png'"),
+    ],
+)
+def test_bad_records(tmp_path, record, message):
+    with pytest.raises(UserError, match=message):
+        generate_set(tiny_pipeline(), [RECORDS[0], record], tmp_path / "set", **QUICK)
+    assert not (tmp_path / "set").exists()
+
+
+def test_jpeg_where_a_published_layout_asks(tmp_path):
+    generate_set(tiny_pipeline(), [{"file": "career/a nurse_0.jpg", "prompt": "a nurse", "seed": 1}], tmp_path, **QUICK)
+    with Image.open(tmp_path / "images" / "career" / "a nurse_0.jpg") as image:
+        assert image.format == "JPEG"
+
+
+def test_full_disk_keeps_what_was_made(tmp_path, monkeypatch):
+    saved = []
+
+    def save(self, file, **_):
+        if len(saved) == 4:
+            raise OSError(28, "No space left on device")
+        saved.append(file)
+        Path(file).write_bytes(b"")
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    with pytest.raises(UserError, match="a nurse_4.png cannot be written .No space left on device.; the pictures"):
+        generate_set(tiny_pipeline(), RECORDS, tmp_path, **QUICK)
+    assert len(contents(tmp_path)) == 4 and not (tmp_path / "manifest.jsonl").exists()
+
+
+SCRIPT = """
+import sys
+from diffusion_base.generation import generate_set
+from diffusion_base.pipeline import load_pipeline
+from diffusion_base.processes import process_state
+from tests.diffusion_base.test_generated_set import QUICK, RECORDS
+base, output_dir, steps = sys.argv[1:]
+state = process_state()
+pipeline = load_pipeline(base, device="cpu")
+generate_set(pipeline, RECORDS, output_dir, accelerator=state, **QUICK | {"num_inference_steps": int(steps)})
+"""
+
+
+def command(tmp_path: Path, *arguments: str, launch: tuple[str, ...] = ()) -> dict:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    root = str(Path(__file__).parents[2])
+    return {
+        "args": [sys.executable, *launch, str(tmp_path / "script.py"), *arguments],
+        "env": os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+        "cwd": tmp_path,
+    }
+
+
+def test_two_processes_write_the_bytes_of_one(tmp_path):
+    base = tiny_folder(tmp_path / "base")
+    one = generate_set(tiny_pipeline(), RECORDS, tmp_path / "one", **QUICK)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # `--cpu` would start two processes under MPI alone; `--multi_gpu` starts them anywhere, and `process_state` lets
+    # them find each other on the CPU
+    launch = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", f"--main_process_port={port}")
+    subprocess.run(**command(tmp_path, str(base), str(tmp_path / "two"), "2", launch=launch), check=True, timeout=300)
+    assert contents(tmp_path / "two") == contents(one)
+    assert (tmp_path / "two" / "manifest.jsonl").read_bytes() == (one / "manifest.jsonl").read_bytes()
+    assert json.loads((tmp_path / "two" / "run.json").read_text())["processes"] == 2
+
+
+def test_killed_in_the_middle_it_goes_on(tmp_path):
+    base = tiny_folder(tmp_path / "base")
+    steps = 60
+    process = subprocess.Popen(**command(tmp_path, str(base), str(tmp_path / "set"), str(steps)))
+    first = tmp_path / "set" / "images" / RECORDS[0]["file"]
+    deadline = time.monotonic() + 200
+    while not first.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    made = {path.name for path in (tmp_path / "set" / "images").glob("*.png")}
+    assert 0 < len(made) < len(RECORDS) and not (tmp_path / "set" / "manifest.jsonl").exists()
+    options = QUICK | {"num_inference_steps": steps}
+    generate_set(tiny_pipeline(), RECORDS, tmp_path / "set", **options)
+    assert contents(tmp_path / "set") == contents(generate_set(tiny_pipeline(), RECORDS, tmp_path / "whole", **options))
