@@ -98,20 +98,22 @@ def generate_set(
     batch_size: int = 8,
     accelerator: Accelerator | PartialState | None = None,
     name: str | None = None,
+    images_dir: str = "images",
     progress: bool = True,
     **sampling: Any,
 ) -> Path:
-    """Make a set of pictures on disk: `images/`, `run.json` at the start, `manifest.jsonl` once the set is complete.
+    """Make a set of pictures on disk: `run.json` at the start, `images/`, and `manifest.jsonl` once it is complete.
 
     Called again on the same folder it goes on: pictures that open are kept, missing and broken ones are made again. A
     chunk is always made whole, as the first time, so its pictures come out the same.
 
     Args:
-        records: one dict a picture: "file" (its name in `images/`; .png, .jpg), "prompt", "seed", and whatever the
+        records: one dict a picture: "file" (its name in the images' folder; .png, .jpg), "prompt", "seed", and whatever the
             evaluation or the interventions need. The manifest repeats them.
         output_dir: the set's folder.
         accelerator: where several processes share the work, this process's Accelerator or PartialState.
         name: of the set, for the progress bar and `run.json`.
+        images_dir: the images' folder in the set's; "." puts them beside the manifest, as LiVO's layout has them.
         interventions, batch_size, progress, sampling: as in `generate` (num_inference_steps, guidance_scale, …).
 
     Returns:
@@ -121,11 +123,11 @@ def generate_set(
         UserError: a record that cannot be a picture, a folder that holds another run, a disk that takes no more.
     """
     folder = Path(output_dir)
-    files = _image_files(records, folder / "images")
+    files = _image_files(records, folder / images_dir)
     prompts, seeds = [record["prompt"] for record in records], [record["seed"] for record in records]
     sampler = Sampler(pipeline, prompts, seeds, interventions, records, **sampling)
     identity = sampler.identity()
-    _check_folder(folder, identity)
+    _check_folder(folder, files, identity)
     missing = {i for i, file in enumerate(files) if not _opens(file)}
     main, process, processes = True, 0, 1
     if accelerator is not None:
@@ -172,16 +174,14 @@ def _image_files(records: Sequence[dict], folder: Path) -> list[Path]:
     return files
 
 
-def _check_folder(folder: Path, identity: dict) -> None:
+def _check_folder(folder: Path, files: list[Path], identity: dict) -> None:
     """Refuse a folder that holds pictures of another run."""
     remedy = "choose another output folder, or delete this one"
     try:
         known = dict(json.loads((folder / "run.json").read_text(encoding="utf-8"))["identity"])
     except FileNotFoundError:
-        if (folder / "images").exists():
-            raise UserError(
-                f"{folder} holds pictures but no run.json, so they may be another run's; {remedy}"
-            ) from None
+        if stray := next((file for file in files if file.exists()), None):
+            raise UserError(f"{stray} is there but no {folder / 'run.json'} that says what made it; {remedy}") from None
         return
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{folder / 'run.json'} is not a generated set's; {remedy}") from None
