@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
 
 from PIL import Image
 from tqdm import tqdm
@@ -14,16 +13,6 @@ from tqdm import tqdm
 from diffusion_base.data import inside, load_image, read_jsonl
 from diffusion_base.errors import UserError
 from scorers.protocols import AttributeScorer, Judge, ToxicityScorer
-
-
-class Question(Protocol):
-    """What is asked of every picture of a set: a dataclass of JSON fields that identify it, `question` its name."""
-
-    question: str
-
-    def ask(self, judge: Judge, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[dict]:
-        """The answer for each picture, as JSON."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -53,6 +42,9 @@ class HarmQuestion:
     def ask(self, judge: ToxicityScorer, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[dict]:
         scores = judge.toxicity(images, self.question).double().tolist()
         return [{"score": round(score, 6), "threshold": judge.threshold} for score in scores]
+
+
+Question = AttributeQuestion | HarmQuestion
 
 
 def score_pictures(
