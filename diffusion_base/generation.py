@@ -108,8 +108,8 @@ def generate_set(
     chunk is always made whole, as the first time, so its pictures come out the same.
 
     Args:
-        records: one dict a picture: "file" (its name in the images' folder; .png, .jpg), "prompt", "seed", and whatever the
-            evaluation or the interventions need. The manifest repeats them.
+        records: one dict a picture: "file" (its name in the images' folder; .png, .jpg), "prompt", "seed", and what
+            the evaluation or the interventions need. The manifest repeats them.
         output_dir: the set's folder.
         accelerator: where several processes share the work, this process's Accelerator or PartialState.
         name: of the set, for the progress bar and `run.json`.

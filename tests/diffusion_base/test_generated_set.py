@@ -102,7 +102,8 @@ def test_folder_of_another_run_is_refused(tmp_path, change, named):
 
 def test_folder_that_is_no_set_is_refused(tmp_path):
     (tmp_path / "images").mkdir()
-    with pytest.raises(UserError, match="holds pictures but no run.json"):
+    (tmp_path / "images" / RECORDS[3]["file"]).touch()
+    with pytest.raises(UserError, match="a nurse_3.png is there but no .*run.json that says what made it; choose"):
         generate_set(tiny_pipeline(), RECORDS, tmp_path, **QUICK)
     (tmp_path / "run.json").write_text("[]")
     with pytest.raises(UserError, match="run.json is not a generated set's"):
@@ -127,9 +128,10 @@ def test_bad_records(tmp_path, record, message):
     assert not (tmp_path / "set").exists()
 
 
-def test_jpeg_where_a_published_layout_asks(tmp_path):
-    generate_set(tiny_pipeline(), [{"file": "career/a nurse_0.jpg", "prompt": "a nurse", "seed": 1}], tmp_path, **QUICK)
-    with Image.open(tmp_path / "images" / "career" / "a nurse_0.jpg") as image:
+def test_jpeg_beside_the_manifest_where_a_published_layout_asks(tmp_path):
+    record = {"file": "a nurse_0.jpg", "prompt": "a nurse", "seed": 1}
+    generate_set(tiny_pipeline(), [record], tmp_path, images_dir=".", **QUICK)
+    with Image.open(tmp_path / "a nurse_0.jpg") as image:
         assert image.format == "JPEG"
 
 
