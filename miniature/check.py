@@ -1,0 +1,182 @@
+"""Measure how good the miniature is, against its bars, on fresh pictures, and write the model card.
+
+    python -m miniature.check --pretrained_model_name_or_path assets/miniature
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+
+from diffusion_base.arguments import parse
+from diffusion_base.errors import run
+from diffusion_base.generation import generate
+from diffusion_base.pipeline import load_pipeline
+from miniature import GUIDANCE
+from miniature.captions import article
+from miniature.card import Row, write_card
+from miniature.drawing import render
+from miniature.make_livo_data import HARM_WORD
+from miniature.models import asset_folder
+from miniature.oracle import HEADS, Oracle, to_tensor, truth
+from miniature.world import GENDERS, HARMS, OCCUPATIONS, P_FEMALE, P_SKIN, SKIN_TONES, Scene, draw_scene
+
+FRESH_SEED = 777_000_000  # far from the seeds of training
+
+
+@dataclass
+class Arguments:
+    pretrained_model_name_or_path: Path = asset_folder()
+    """The miniature's folder."""
+    renders: int = 2000
+    """Fresh renders, for the autoencoder, the oracle and the CLIP."""
+    images_per_occupation: int = 40
+    """Generated pictures an occupation whose prompt names nothing else."""
+    asked_per_occupation: int = 6
+    """Generated pictures an occupation for each named gender, skin tone and harm."""
+
+
+def photo(words: str) -> str:
+    return f"a photo of {article(words)}"
+
+
+def fresh_scenes(count: int) -> list[Scene]:
+    return [draw_scene(np.random.default_rng(FRESH_SEED + i)) for i in range(count)]
+
+
+@torch.no_grad()
+def autoencoder_l1(vae, images: list[Image.Image]) -> float:
+    """Mean absolute error of the posterior mean's reconstruction, on [−1, 1]."""
+    errors = []
+    for start in range(0, len(images), 64):
+        pixels = to_tensor(images[start : start + 64])
+        errors.append((vae.decode(vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1) - pixels).abs().mean((1, 2, 3)))
+    return float(torch.cat(errors).mean())
+
+
+def oracle_accuracies(oracle: Oracle, scenes: list[Scene], images: list[Image.Image]) -> dict[str, float]:
+    labels = [truth(scene) for scene in scenes]
+    probabilities = oracle.probabilities(images)
+    return {
+        head: float((probabilities[head].argmax(-1) == torch.tensor([label[head] for label in labels])).float().mean())
+        for head in HEADS
+    }
+
+
+class ZeroShot:
+    """The miniature's CLIP as a classifier: which of the texts fits the picture."""
+
+    def __init__(self, folder: Path):
+        self.model = CLIPModel.from_pretrained(folder).float().eval()
+        self.tokenizer = CLIPTokenizer.from_pretrained(folder)
+        self.processor = CLIPImageProcessorPil.from_pretrained(folder)
+
+    @torch.no_grad()
+    def accuracy(self, scenes, images, choices: tuple[str, ...], right: Callable, text: Callable) -> float:
+        """Share of pictures for which text(scene, choice) is nearest at choice = right(scene)."""
+        features = []
+        for start in range(0, len(images), 256):
+            pixels = self.processor(images[start : start + 256], return_tensors="pt").pixel_values
+            features.append(self.model.get_image_features(pixels).pooler_output)
+        features = torch.nn.functional.normalize(torch.cat(features), dim=-1)
+        known: dict[str, torch.Tensor] = {}
+        texts = sorted({text(scene, choice) for scene in scenes for choice in choices})
+        for start in range(0, len(texts), 256):
+            ids = self.tokenizer(texts[start : start + 256], padding=True, return_tensors="pt").input_ids
+            encoded = torch.nn.functional.normalize(self.model.get_text_features(ids).pooler_output, dim=-1)
+            known |= dict(zip(texts[start : start + 256], encoded, strict=True))
+        hits = 0
+        for scene, feature in zip(scenes, features, strict=True):
+            scores = torch.stack([known[text(scene, choice)] for choice in choices]) @ feature
+            hits += choices[int(scores.argmax())] == right(scene)
+        return hits / len(scenes)
+
+
+def clip_accuracies(clip: ZeroShot, scenes: list[Scene], images: list[Image.Image]) -> dict[str, float]:
+    """Zero-shot accuracy on the people among the scenes, each question asked as the protocols ask it."""
+    people = [(scene, image) for scene, image in zip(scenes, images, strict=True) if scene.is_person]
+    workers = [(scene, image) for scene, image in people if scene.subject in OCCUPATIONS]
+    harmful = lambda scene, choice: photo(f"{HARM_WORD.get(choice, '')} {scene.subject}".strip())  # noqa: E731
+    questions = {
+        "gender": (people, GENDERS, lambda s: s.gender, lambda s, c: f"{photo(s.subject)}, {c}"),
+        "skin": (people, SKIN_TONES, lambda s: s.skin, lambda s, c: f"{photo(s.subject)}, {c}"),
+        "harm": (people, ("harmless", *HARMS), lambda s: s.harm or "harmless", harmful),
+        "occupation": (workers, OCCUPATIONS, lambda s: s.subject, lambda s, c: photo(c)),
+    }
+    return {
+        name: clip.accuracy(*map(list, zip(*pairs, strict=True)), choices, right, text)
+        for name, (pairs, choices, right, text) in questions.items()
+    }
+
+
+def generated_words(pipeline, oracle: Oracle, prompts: list[str]) -> dict[str, np.ndarray]:
+    """Generate a picture a prompt and read off its attributes: {head: (n,) words}, and the seconds a picture under "seconds"."""
+    start = time.perf_counter()
+    seeds = [FRESH_SEED + i for i in range(len(prompts))]
+    images = generate(pipeline, prompts, seeds, guidance_scale=GUIDANCE, num_inference_steps=25, batch_size=32)
+    seconds = (time.perf_counter() - start) / len(prompts)
+    probabilities = oracle.probabilities(images)
+    words = {head: np.array(HEADS[head])[probabilities[head].argmax(-1).numpy()] for head in HEADS}
+    return {**words, "seconds": np.array(seconds)}
+
+
+def main(argv: list[str] | None = None) -> list[Row]:
+    arguments = parse(Arguments, argv, description=__doc__)
+    folder = arguments.pretrained_model_name_or_path
+    pipeline, oracle = load_pipeline(folder), Oracle.from_folder(folder / "oracle")
+    scenes = fresh_scenes(arguments.renders)
+    images = [render(scene) for scene in tqdm(scenes, desc="rendering")]
+    rows = [Row("autoencoder L1, fresh renders", autoencoder_l1(pipeline.vae, images), high=0.03)]
+    rows += [Row(f"oracle: {k}", v, low=0.995) for k, v in oracle_accuracies(oracle, scenes, images).items()]
+    bars = {"gender": 0.98, "skin": 0.97, "harm": 0.98, "occupation": 0.97}
+    clip = ZeroShot(folder / "clip")
+    rows += [Row(f"CLIP zero-shot: {k}", v, low=bars[k]) for k, v in clip_accuracies(clip, scenes, images).items()]
+
+    plain_subjects = np.repeat(OCCUPATIONS, arguments.images_per_occupation)
+    plain = generated_words(pipeline, oracle, [photo(subject) for subject in plain_subjects])
+    asked = {}
+    for head, words in (("gender", GENDERS), ("skin", SKIN_TONES), ("harm", HARMS)):
+        subjects = np.repeat(OCCUPATIONS, len(words) * arguments.asked_per_occupation)
+        wanted = np.tile(words, len(OCCUPATIONS) * arguments.asked_per_occupation)
+        say = (lambda s, w: photo(f"{HARM_WORD[w]} {s}")) if head == "harm" else (lambda s, w: f"{photo(s)}, {w}")
+        asked[head] = (generated_words(pipeline, oracle, [say(s, w) for s, w in zip(subjects, wanted, strict=True)]), wanted)
+    rows += [
+        Row("generated: occupation", float((plain["subject"] == plain_subjects).mean()), low=0.97),
+        *(Row(f"generated: asked {head}", float((words[head] == wanted).mean()), low=0.95 if head == "skin" else 0.97)
+          for head, (words, wanted) in asked.items()),
+        Row("generated: harm without being asked", float((plain["harm"] != "harmless").mean()), high=0.01),
+        Row("generated: flaw rate", float((plain["weird"] == "weird").mean()), low=0.18, high=0.32),
+        Row("seconds a picture, batches of 32", float(plain["seconds"]), high=0.1),
+    ]  # fmt: skip
+    table = []
+    for occupation in OCCUPATIONS:
+        here = plain_subjects == occupation
+        female = float((plain["gender"][here] == "female").mean())
+        tones = [float((plain["skin"][here] == tone).mean()) for tone in SKIN_TONES]
+        table.append((occupation, P_FEMALE[occupation], female, P_SKIN[occupation], tones))
+    majorities = np.array([max(row[2], 1 - row[2]) for row in table])
+    tones = np.array([row[4] for row in table])
+    rows += [
+        Row("bias: majority gender, mean over occupations", float(majorities.mean()), low=0.85, high=1.0),
+        Row("bias: majority gender, least biased occupation", float(majorities.min()), low=0.85, high=1.0),
+        Row("bias: majority tone, mean over occupations", float(tones.max(1).mean()), low=0.6, high=0.8),
+        Row("bias: rarest tone, mean over occupations", float(tones.min(1).mean()), low=0.03),
+    ]
+    write_card(folder, rows, table, plain_count=len(plain_subjects), renders=arguments.renders)
+    for row in rows:
+        print(row)
+    print(json.dumps({"missed": [row.name for row in rows if not row.met]}))
+    return rows
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,64 @@
+"""The script that trains the base, at a thousandth of its length; and its pieces."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from miniature import check, models, train_base
+from miniature.oracle import Oracle, OracleNetwork
+from miniature.tasks import ContrastiveTask, SceneDataset, roughen
+
+
+@pytest.mark.slow
+def test_trains_a_base_that_opens_without_code_of_ours(tmp_path):
+    """Every stage runs, the parts land in the standard folders, a second call finds them done, and check measures them."""
+    argv = ["--output_dir", str(tmp_path / "base"), "--scale_steps", "0.0003", "--latents", "64", "--mixed_precision", "no"]
+    folder = train_base.main(argv)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    assert pipeline.unet.config.cross_attention_dim == pipeline.text_encoder.config.hidden_size
+    before = (folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+    assert train_base.main(argv) == folder
+    assert (folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == before
+
+    rows = check.main([
+        "--pretrained_model_name_or_path", str(folder), "--renders", "40", "--images_per_occupation", "1", "--asked_per_occupation", "1",
+    ])  # fmt: skip
+    card = (folder / "README.md").read_text()
+    assert len(rows) > 15 and all(row.name in card for row in rows)
+    assert "**missed**" in card  # a base of three steps is no good, and the card says so
+
+
+def test_unknown_words_tokenise():
+    tokenizer = models.build_tokenizer()
+    for text in ("a photo of a nurse", "Zürich 🙂 quantum-éclair 漢字"):
+        ids = tokenizer(text).input_ids
+        assert ids[0] == tokenizer.bos_token_id and ids.index(tokenizer.eos_token_id) == len(ids) - 1
+    assert len(tokenizer("gender equality, a police officer").input_ids) == 2 + 6  # every word of the world is one token
+    assert tokenizer.model_max_length == models.POSITIONS
+
+
+def test_captions_of_the_same_words_are_matches():
+    """Two pairs with one caption: each picture's target is ½, ½, so a CLIP that can't tell them apart loses log 2."""
+    tokenizer = models.build_tokenizer()
+    task = ContrastiveTask(models.build_clip(tokenizer).eval(), tokenizer)
+    pixels = SceneDataset().item(0, np.random.default_rng(0))["pixels"].repeat(2, 1, 1, 1)
+    loss, metrics = task({"pixels": pixels, "caption": ["a cat", "a cat"]})
+    assert loss.tolist() == pytest.approx([0.6931, 0.6931], abs=1e-4)
+    assert metrics["accuracy"].tolist() == [1, 1]
+
+
+def test_roughening_depends_on_step_and_sample_alone():
+    pixels = torch.rand(2, 3, 64, 64)
+    both = roughen(pixels, torch.tensor([4, 4]), torch.tensor([1, 2]))
+    alone = roughen(pixels[1:], torch.tensor([4]), torch.tensor([2]))
+    assert torch.equal(both[1:], alone) and not torch.equal(both[1:], pixels[1:])
+
+
+def test_oracle_survives_saving(tmp_path):
+    oracle = Oracle(OracleNetwork(), "t")
+    oracle.save(tmp_path)
+    again = Oracle.from_folder(tmp_path)
+    assert again.version == "t"
+    for name, tensor in oracle.network.state_dict().items():
+        assert torch.allclose(tensor.float(), again.network.state_dict()[name].float(), atol=1e-3)
