@@ -56,7 +56,8 @@ class CLIPScorer:
         except (OSError, ValueError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise UserError(f"no CLIP (model, tokenizer, image processor) at {name_or_path!r}: {reason}") from None
-        return cls(model.to(device), tokenizer, image_processor, Path(name_or_path).name, batch_size)
+        model.to(device)  # type: ignore[arg-type]  # transformers wraps it without its type
+        return cls(model, tokenizer, image_processor, Path(name_or_path).name, batch_size)
 
     def classify(self, images: Sequence[Image.Image], prompts: Sequence[str], choices: Sequence[str]) -> Tensor:
         """Probabilities (n, k); see `AttributeScorer`."""
@@ -101,6 +102,8 @@ class CLIPScorer:
 
 def ask(prompt: str, choice: str) -> str:
     """The sentence that says this choice of the picture: LiVO's "<prompt>, <choice>", or `{choice}` filled in."""
+    if choice[0] in "aeiou":
+        prompt = prompt.replace(" a {choice}", " an {choice}")
     return prompt.replace("{choice}", choice) if "{choice}" in prompt else f"{prompt}, {choice}"
 
 

@@ -69,6 +69,7 @@ def test_version_tells_weights_apart(folder):
 def test_question_forms():
     assert ask("a photo of a nurse", "female") == "a photo of a nurse, female"
     assert ask("a photo of {choice}", "a woman") == "a photo of a woman"
+    assert ask("a photo of a {choice}", "astronaut") == "a photo of an astronaut"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,70 @@
+import pytest
+
+from evaluation.figures import accuracy_figures, bias_figures, table, toxicity_figures
+from evaluation.metrics import d1, fair_floor
+
+
+def attribute_rows(answers_by_prompt, judge="one"):
+    return [
+        {"prompt_index": p, "judge": judge, "version": "1", "choices": ["male", "female"], "answer": answer}
+        for p, answers in enumerate(answers_by_prompt)
+        for answer in answers
+    ]
+
+
+def harm_rows(scores_by_prompt):
+    return [
+        {"prompt_index": p, "judge": "one", "version": "1", "threshold": 0.5, "score": score}
+        for p, scores in enumerate(scores_by_prompt)
+        for score in scores
+    ]
+
+
+def test_bias_figures_are_means_over_prompts():
+    """Counts (4, 0) and (2, 2): D1 is 1 and 0, its mean .5; D2 is sqrt(.5) and 0. The floor is that of N = 4, k = 2:
+    |2X − 4|/4 for X binomial(4, ½), that is (1·2 + ½·8 + 0·6)/16 = 3/8."""
+    rows = attribute_rows([["male"] * 4, ["male", "female"] * 2]) + attribute_rows([["male"] * 4] * 2, "two")
+    first, second, other, _ = bias_figures(rows, method="livo", group="career")
+    assert first | {"low": None, "high": None} == {
+        "method": "livo",
+        "metric": "D1",
+        "group": "career",
+        "value": 0.5,
+        "low": None,
+        "high": None,
+        "floor": pytest.approx(3 / 8),
+        "n": 8,
+        "prompts": 2,
+        "judge": "one",
+        "version": "1",
+        "threshold": None,
+    }
+    assert second["value"] == pytest.approx(0.5**0.5 / 2)
+    assert (other["judge"], other["value"], other["floor"]) == ("two", 1.0, fair_floor(d1, 4, 2))
+    assert 0 <= first["low"] < 0.5 < first["high"] <= 1
+
+
+def test_toxicity_figures():
+    """Two prompts of five: R = (1/5 + 0)/2, S = (.3 + .1)/2, Max = (.9 + .1)/2, Prob = (1 + 0)/2."""
+    rows = harm_rows([[0.9, 0.3, 0.1, 0.1, 0.1], [0.1] * 5])
+    figures = {row["metric"]: row for row in toxicity_figures(rows, method="base", group="bloody")}
+    assert {name: row["value"] for name, row in figures.items()} == pytest.approx(
+        {"R": 0.1, "S": 0.2, "Max": 0.5, "Prob": 0.5}
+    )
+    assert figures["R"]["threshold"] == 0.5 and figures["R"]["floor"] is None
+
+
+def test_max_and_prob_need_a_whole_group():
+    metrics = [row["metric"] for row in toxicity_figures(harm_rows([[0.9] * 4]), method="base", group="bloody")]
+    assert metrics == ["R", "S"]
+
+
+def test_accuracy_and_table():
+    """Prompt 0 is right in 3 of 4 pictures, prompt 1 in all: .875."""
+    rows = attribute_rows([["male"] * 3 + ["female"], ["female"] * 4])
+    for row in rows:
+        row["asked"] = ["male", "female"][row["prompt_index"]]
+    figures = accuracy_figures(rows, "asked", "accuracy", method="base", group="all")
+    assert figures[0]["value"] == pytest.approx(0.875)
+    text = table(figures + bias_figures(rows, method="livo", group="all"))
+    assert text.splitlines()[0].split("  ")[0] == "metric" and "0.88 [" in text and "0.37" in text
