@@ -1,0 +1,241 @@
+"""Checkpoints that a kill at any moment, a full disk or a changed command line can't turn into a wrong continuation.
+
+<output_dir>/checkpoint-N/     trainable.safetensors   what is trained, by parameter name
+                               optimizer.safetensors   the optimizer's tensors, "<parameter>.<name>"
+                               state.json              step, schedule, scaler, and the run it belongs to
+                               …                       what the task's own `save` writes
+<output_dir>/training.json     the run, and how many of its steps are done once it has finished
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from diffusion_base.errors import UserError
+
+# Arguments that may change when a run is continued: where things lie, what is reported, how the same batch is cut.
+# What they stand for is checked itself where it matters: the base's hash, the samples of a step, the schedule's length.
+IMMATERIAL = {
+    "output_dir", "resume_from_checkpoint", "checkpointing_steps", "checkpoints_total_limit", "report_to",
+    "logging_dir", "logging_steps", "dataloader_num_workers", "max_train_steps", "num_train_epochs",
+    "train_batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "allow_tf32",
+    "enable_xformers_memory_efficient_attention", "pretrained_model_name_or_path", "revision", "variant",
+}  # fmt: skip
+
+
+def complete(output_dir: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    found = [folder for folder in output_dir.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", folder.name)]
+    return sorted((folder for folder in found if (folder / "state.json").is_file()), key=_step)
+
+
+def starting_point(output_dir: Path, resume: str | None) -> Path | None:
+    """The checkpoint to continue from; None to start from nothing.
+
+    Args:
+        resume: "latest", the name of a checkpoint in `output_dir`, or None.
+
+    Raises:
+        UserError: the folder holds a run and nothing was said of continuing it; no such checkpoint; later ones exist.
+    """
+    existing = complete(output_dir)
+    if resume is None and existing:
+        raise UserError(
+            f"{output_dir} holds a run already (up to {existing[-1].name}): continue it by"
+            " --resume_from_checkpoint latest, or choose another --output_dir"
+        )
+    if not existing and _read_json(output_dir / "training.json").get("finished_steps"):
+        raise UserError(f"{output_dir} holds a finished run without checkpoints: choose another --output_dir")
+    if resume is None or (resume == "latest" and not existing):
+        return None
+    if resume == "latest":
+        return existing[-1]
+    wanted = output_dir / Path(resume).name
+    if wanted not in existing:
+        there = ", ".join(folder.name for folder in existing) or "none"
+        raise UserError(f"--resume_from_checkpoint {resume}: no such checkpoint in {output_dir}; there are: {there}")
+    if later := [folder.name for folder in existing if _step(folder) > _step(wanted)]:
+        raise UserError(f"{wanted.name} is followed by {', '.join(later)} in {output_dir}: move these away first")
+    return wanted
+
+
+def save(
+    folder: Path,
+    task: nn.Module,
+    optimizer: Optimizer,
+    lr_scheduler: LRScheduler,
+    scaler: GradScaler | None,
+    *,
+    step: int,
+    run: dict[str, Any],
+) -> None:
+    """Write everything that continuing needs, or nothing: the folder appears under its name when it is complete.
+
+    Raises:
+        UserError: the disk is full or not writable; earlier checkpoints stay as they are.
+    """
+    moments = optimizer.state_dict()
+    tensors, numbers = {}, {}
+    for parameter, values in moments["state"].items():
+        for name, value in values.items():
+            (tensors if hasattr(value, "shape") else numbers)[f"{parameter}.{name}"] = value
+    state = {
+        "step": step,
+        "run": run,
+        "optimizer": {"numbers": numbers, "param_groups": moments["param_groups"]},
+        "lr_scheduler": lr_scheduler.state_dict(),
+        "scaler": None if scaler is None else scaler.state_dict(),
+    }
+
+    def write(partial: Path) -> None:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in trainable(task).items()}, partial / "trainable.safetensors"
+        )
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial / "optimizer.safetensors")
+        task.save(partial)
+        (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
+
+    _write_folder(folder, write)
+
+
+def load(
+    folder: Path,
+    task: nn.Module,
+    optimizer: Optimizer,
+    lr_scheduler: LRScheduler,
+    scaler: GradScaler | None,
+    *,
+    run: dict[str, Any],
+) -> int:
+    """Take up a checkpoint's state, in place. Returns the number of steps it has behind it.
+
+    Raises:
+        UserError: it belongs to another base, other data or other arguments, or is damaged.
+    """
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "optimizer.safetensors")
+        weights = load_file(folder / "trainable.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"{folder} is damaged ({error}): take it out and resume from an earlier one") from None
+    check_same_run(folder, state["run"], run)
+    ours = trainable(task)
+    if {name: tensor.shape for name, tensor in weights.items()} != {
+        name: tensor.shape for name, tensor in ours.items()
+    }:
+        raise UserError(f"{folder} trains other parameters than this run")
+    for name, tensor in ours.items():
+        tensor.copy_(weights[name])
+    moments: dict[int, dict[str, Any]] = {}
+    for key, value in (tensors | state["optimizer"]["numbers"]).items():
+        parameter, name = key.split(".", 1)
+        moments.setdefault(int(parameter), {})[name] = value
+    optimizer.load_state_dict({"state": moments, "param_groups": state["optimizer"]["param_groups"]})
+    lr_scheduler.load_state_dict(state["lr_scheduler"])
+    if scaler is not None:
+        scaler.load_state_dict(state["scaler"])
+    return state["step"]
+
+
+def trainable(task: nn.Module) -> dict[str, Any]:
+    """What is trained, by parameter name; the tensors share the parameters' memory."""
+    return {name: parameter.detach() for name, parameter in task.named_parameters() if parameter.requires_grad}
+
+
+def check_same_run(folder: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Raise a UserError naming the first thing in which two runs differ so that one can't continue the other."""
+    if theirs["base_hash"] != ours["base_hash"]:
+        raise UserError(
+            f"{folder} is a checkpoint of another base ({theirs['base_hash']}, not {ours['base_hash']}):"
+            " give the --pretrained_model_name_or_path it began with, or choose another --output_dir"
+        )
+    ours = json.loads(json.dumps(ours))  # tuples become lists, as in the file
+    differences = [
+        f"{key} {there.get(key)!r} there, {here.get(key)!r} here"
+        for there, here in ((theirs, ours), (theirs["arguments"], ours["arguments"]))
+        for key in sorted(there.keys() | here.keys())
+        if key not in IMMATERIAL | {"arguments"}
+        and not key.startswith("validation")
+        and there.get(key) != here.get(key)
+    ]
+    if differences:
+        raise UserError(
+            f"{folder} belongs to another run ({'; '.join(differences)}): give its arguments, or another --output_dir"
+        )
+
+
+def prune(output_dir: Path, limit: int) -> None:
+    """Delete the oldest checkpoints beyond `limit`; call it after a new one is complete, from one process."""
+    for folder in complete(output_dir)[:-limit]:
+        shutil.rmtree(folder.rename(folder.with_name(f".{folder.name}.partial")))  # never half a checkpoint by its name
+
+
+def remove_leftovers(output_dir: Path) -> None:
+    """Remove what a killed process was writing or deleting."""
+    for partial in output_dir.glob(".checkpoint-*.partial"):
+        shutil.rmtree(partial)
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write a JSON file, or leave it as it was."""
+    with disk_errors(file):
+        partial = file.with_name(f".{file.name}.partial")
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        partial.replace(file)
+
+
+@contextmanager
+def disk_errors(target: Path) -> Iterator[None]:
+    """Turn a full or unwritable disk into a UserError that names what could not be written."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{target} can't be written ({error}); what was saved before is intact: make room, then continue by"
+            " --resume_from_checkpoint latest"
+        ) from error
+
+
+def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder that appears under its name only when everything in it is on the disk."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with disk_errors(folder):
+        try:
+            partial.mkdir(parents=True)
+            write(partial)
+            for path in [*partial.rglob("*"), partial]:
+                _flush(path)
+            partial.rename(folder)
+            _flush(folder.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("checkpoint-"))
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

@@ -1,0 +1,89 @@
+"""What a run shows of itself: means of its figures, and pictures, in a tracker and on disk."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from torch import Tensor
+
+from diffusion_base.errors import UserError
+from diffusion_base.training_arguments import TrainingArguments
+
+NEVER = torch.iinfo(torch.int64).max
+
+
+class RunningMeans:
+    """Means of per-sample figures since the last reading, and the first step at which one was not finite.
+
+    Everything stays on the device until it is read; reading is a meeting of all processes.
+    """
+
+    def __init__(self, accelerator: Accelerator):
+        self.accelerator = accelerator
+        self.bad_step = torch.tensor(NEVER, device=accelerator.device)
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+
+    def add(self, step: int, values: dict[str, Tensor]) -> None:
+        """Take in a batch's figures, (B,) each, under names that stay the same; "loss" must be finite."""
+        for name, value in values.items():
+            mean = value.float().mean()
+            self.sums[name] = self.sums[name] + mean if self.count else mean
+        self.count += 1
+        self.require_finite(step, values["loss"])
+
+    def require_finite(self, step: int, value: Tensor) -> None:
+        """Note the step if a value is NaN or infinite."""
+        bad = torch.where(torch.isfinite(value).all(), NEVER, step)
+        self.bad_step = torch.minimum(self.bad_step, bad)
+
+    def first_bad_step(self) -> int | None:
+        """The first step, of any process, with something that is not finite."""
+        step = int(self.accelerator.gather(self.bad_step.view(1)).min())
+        return None if step == NEVER else step
+
+    def read(self) -> dict[str, float]:
+        """The means over all processes, in one transfer; then begin anew."""
+        means = self.accelerator.reduce(torch.stack(list(self.sums.values())) / self.count, reduction="mean")
+        values = dict(zip(self.sums, means.tolist(), strict=True))
+        self.sums, self.count = {}, 0
+        return values
+
+
+def available_tracker(name: str) -> str | None:
+    """The tracker as accelerate calls it, None for "none"; a UserError if it is not installed."""
+    if name == "none":
+        return None
+    if importlib.util.find_spec(name) is None:
+        raise UserError(f"--report_to {name} needs a package: pip install {name}, or choose another")
+    return name
+
+
+def start_trackers(accelerator: Accelerator, arguments: TrainingArguments, resolved: dict[str, Any], step: int) -> None:
+    """Begin or continue the tracker's run; entries after `step`, of a future that was killed, are hidden."""
+    if arguments.report_to == "none":
+        return
+    config = {key: value if isinstance(value, int | float | str) else str(value) for key, value in resolved.items()}
+    accelerator.init_trackers(
+        arguments.logging_dir if arguments.report_to == "tensorboard" else Path(arguments.output_dir).resolve().name,
+        config=config,
+        init_kwargs={"tensorboard": {"purge_step": step + 1}, "wandb": {"dir": arguments.output_dir}},
+    )
+
+
+def log_pictures(accelerator: Accelerator, folder: Path, pictures: dict[str, list[Image.Image]], step: int) -> None:
+    """Keep pictures as `step-N-name-i.png`, and show them in the tracker."""
+    for name, images in pictures.items():
+        for i, image in enumerate(images):
+            image.save(folder / f"step-{step}-{name}-{i}.png")
+    for tracker in accelerator.trackers:
+        if tracker.name == "tensorboard":
+            for name, images in pictures.items():
+                arrays = np.stack([np.asarray(image.convert("RGB")) for image in images])
+                tracker.log_images({f"validation/{name}": arrays}, step, dataformats="NHWC")
+        else:
+            tracker.log_images({f"validation/{name}": images for name, images in pictures.items()}, step)

@@ -1,0 +1,259 @@
+"""The one training loop. It runs any TrainingTask: reduces, accumulates, clips, logs, validates, saves, continues.
+
+Randomness is a function of (seed, step, sample), never of history. So a continued run IS the uninterrupted one, and a
+step's gradient is the same however its samples are spread over processes and accumulation.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import send_to_device
+from diffusers.optimization import get_scheduler
+from PIL import Image
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from diffusion_base import checkpoint
+from diffusion_base.batches import BatchOrder, TrainingDataset, load_batches
+from diffusion_base.errors import UserError
+from diffusion_base.noising import per_sample_generator
+from diffusion_base.processes import process_state, use_cpu
+from diffusion_base.tracking import RunningMeans, available_tracker, log_pictures, start_trackers
+from diffusion_base.training_arguments import TrainingArguments
+
+
+class TrainingTask(nn.Module):
+    """What the loop trains: the frozen base (`requires_grad_(False)`) and the trainable part (float32) in one module.
+
+    It is prepared and called as a whole, so that several processes synchronise whatever is trained inside it.
+    """
+
+    base_hash: str
+    """Identifies the frozen base: a checkpoint of another base is refused."""
+
+    @abstractmethod
+    def forward(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of each sample (B,), and detached figures (B,) to log: the same names for every batch.
+
+        `batch["step"]` and `batch["index"]`, (B,) long on the CPU, are what to derive noise and timesteps from.
+        """
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write what people exchange: safetensors and JSON."""
+
+
+def train(
+    task: TrainingTask,
+    dataset: TrainingDataset,
+    arguments: TrainingArguments,
+    *,
+    resolved: dict[str, Any],
+    validate: Callable[[Path, int], dict[str, list[Image.Image]] | None] | None = None,
+    collate: Callable[[list[dict]], dict] | None = None,
+) -> Path:
+    """Train `task` on `dataset`, or continue training it.
+
+    Args:
+        resolved: all arguments of the run as JSON, to be saved with it and compared when it is continued.
+        validate: given a folder and the step, makes pictures by name; called in the main process only.
+        collate: makes a batch of items; None stacks tensors and numbers, and lists texts.
+
+    Returns:
+        The output folder; it holds what `task.save` wrote, `training.json`, and the checkpoints.
+
+    Raises:
+        UserError: the loss became infinite or NaN; the data has less than a step's samples; the output folder or the
+            checkpoint belongs to another run; the disk is full; something asked for is not installed.
+    """
+    accelerator = _accelerator(arguments)
+    output_dir = Path(arguments.output_dir)
+    order = BatchOrder(
+        len(dataset),
+        arguments.train_batch_size,
+        arguments.gradient_accumulation_steps,
+        accelerator.num_processes,
+        accelerator.process_index,
+        arguments.seed,
+    )
+    last_step = arguments.max_train_steps or arguments.num_train_epochs * order.steps_per_epoch
+    schedule_length = None if arguments.lr_scheduler.startswith("constant") else last_step
+    run = {
+        "base_hash": task.base_hash,
+        "data_size": len(dataset),
+        "samples_per_step": order.samples_per_step,
+        "schedule_length": schedule_length,
+        "arguments": resolved,
+    }
+    start = checkpoint.starting_point(output_dir, arguments.resume_from_checkpoint)
+    accelerator.wait_for_everyone()  # all have looked before one writes
+
+    parameters = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    optimizer = _optimizer(parameters, arguments, order.samples_per_step)
+    lr_scheduler = get_scheduler(  # not prepared: accelerate would step it once a process
+        arguments.lr_scheduler,
+        optimizer,
+        num_warmup_steps=arguments.lr_warmup_steps,
+        num_training_steps=schedule_length,
+    )
+    prepared, optimizer = accelerator.prepare(task, optimizer)
+    state = (task, optimizer, lr_scheduler, accelerator.scaler)
+    step = checkpoint.load(start, *state, run=run) if start else 0
+    if accelerator.is_main_process:
+        with checkpoint.disk_errors(output_dir):
+            output_dir.mkdir(parents=True, exist_ok=True)
+        checkpoint.remove_leftovers(output_dir)
+        checkpoint.write_json(output_dir / "training.json", run)
+    start_trackers(accelerator, arguments, resolved, step)
+    _announce(accelerator, arguments, run, start, last_step)
+
+    means = RunningMeans(accelerator)
+    batches = load_batches(
+        dataset,
+        order,
+        range(step, last_step),
+        num_workers=arguments.dataloader_num_workers,
+        pin_memory=accelerator.device.type == "cuda",
+        collate=collate,
+    )
+    progress = tqdm(
+        total=last_step, initial=step, desc="training", unit="step", disable=not accelerator.is_main_process
+    )
+    _train_mode(task)
+    for batch in batches:
+        # Step and index stay on the CPU: reading them there stalls nothing. (DDP would move them if this were a dict.)
+        keys = {"step": batch["step"], "index": batch["index"]}
+        batch = MappingProxyType(send_to_device(batch, accelerator.device, non_blocking=True) | keys)
+        torch.manual_seed(per_sample_generator(arguments.seed, step, int(keys["index"][0]), "dropout").initial_seed())
+        with accelerator.accumulate(prepared):
+            loss, metrics = prepared(batch)  # (B,) each
+            # equal batches: the mean over accumulation (accelerate's) and processes (DDP's) is that of all samples
+            accelerator.backward(loss.mean())
+            if accelerator.sync_gradients:
+                grad_norm = accelerator.clip_grad_norm_(parameters, arguments.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+        means.add(step + 1, {"loss": loss.detach(), **metrics})
+        if not accelerator.sync_gradients:
+            continue
+
+        step += 1
+        progress.update()
+        learning_rate = lr_scheduler.get_last_lr()[0]
+        if not optimizer.step_was_skipped:  # by fp16's scaler
+            lr_scheduler.step()
+            means.require_finite(step, grad_norm)
+        save_now = step % arguments.checkpointing_steps == 0 or step == last_step
+        if save_now or step % arguments.logging_steps == 0:
+            if bad_step := means.first_bad_step():
+                raise UserError(_diverged(bad_step, output_dir))
+            values = means.read()
+            progress.set_postfix(loss=f"{values['loss']:.4g}")
+            accelerator.log(values | {"lr": learning_rate, "grad_norm": grad_norm.item()}, step)
+        if save_now and accelerator.is_main_process:
+            checkpoint.save(output_dir / f"checkpoint-{step}", *state, step=step, run=run)
+            if arguments.checkpoints_total_limit:
+                checkpoint.prune(output_dir, arguments.checkpoints_total_limit)
+        if validate and (step % arguments.validation_steps == 0 or step == last_step):
+            if accelerator.is_main_process:
+                task.eval()
+                folder = output_dir / "validation"
+                with checkpoint.disk_errors(folder):
+                    folder.mkdir(exist_ok=True)
+                    log_pictures(accelerator, folder, validate(folder, step) or {}, step)
+                _train_mode(task)
+            accelerator.wait_for_everyone()
+
+    progress.close()
+    if accelerator.is_main_process:
+        with checkpoint.disk_errors(output_dir):
+            task.save(output_dir)
+        checkpoint.write_json(output_dir / "training.json", run | {"finished_steps": step})
+    accelerator.wait_for_everyone()
+    for tracker in accelerator.trackers:
+        tracker.finish()
+    return output_dir
+
+
+def use_xformers(unet: nn.Module) -> None:
+    """Switch a UNet to xformers' attention, or say in one line why torch's own stays."""
+    try:
+        unet.enable_xformers_memory_efficient_attention()
+    except (ImportError, ValueError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        process_state().print(f"torch's own attention is used; xformers' is not available here: {reason}")
+
+
+def _accelerator(arguments: TrainingArguments) -> Accelerator:
+    if arguments.allow_tf32 and torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
+    process_state()
+    AcceleratorState._reset_state()  # a process may train several times, each in its own precision
+    return Accelerator(
+        cpu=use_cpu(),
+        mixed_precision=arguments.precision,
+        gradient_accumulation_steps=arguments.gradient_accumulation_steps,
+        log_with=available_tracker(arguments.report_to),
+        project_dir=arguments.output_dir,
+    )
+
+
+def _optimizer(
+    parameters: list[nn.Parameter], arguments: TrainingArguments, samples_per_step: int
+) -> torch.optim.Optimizer:
+    if any(parameter.dtype != torch.float32 for parameter in parameters):
+        raise ValueError("what is trained must be in float32, whatever the precision of the computation")
+    adam: Any = torch.optim.AdamW
+    if arguments.use_8bit_adam:
+        try:
+            from bitsandbytes.optim import AdamW8bit as adam
+        except ImportError:
+            raise UserError("--use_8bit_adam needs bitsandbytes: pip install bitsandbytes") from None
+    return adam(
+        parameters,
+        lr=arguments.learning_rate * (samples_per_step if arguments.scale_lr else 1),
+        betas=(arguments.adam_beta1, arguments.adam_beta2),
+        weight_decay=arguments.adam_weight_decay,
+        eps=arguments.adam_epsilon,
+    )
+
+
+def _train_mode(task: nn.Module) -> None:
+    """Training mode for what is trained; frozen parts stay in evaluation mode."""
+    task.train()
+    for module in task.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()
+
+
+def _announce(
+    accelerator: Accelerator, arguments: TrainingArguments, run: dict[str, Any], start: Path | None, last_step: int
+) -> None:
+    """One line on what begins, and one on each argument that has no effect here."""
+    accelerator.print(
+        f"{f'continuing from {start.name}' if start else 'training'}: {last_step} steps of {run['samples_per_step']}"
+        f" samples out of {run['data_size']}, {accelerator.num_processes} process(es), {accelerator.device},"
+        f" mixed precision {arguments.precision}"
+    )
+    if arguments.lr_scheduler == "constant" and arguments.lr_warmup_steps:
+        accelerator.print("--lr_warmup_steps has no effect with --lr_scheduler constant (constant_with_warmup has one)")
+    if arguments.precision != arguments.mixed_precision:
+        accelerator.print(f"--mixed_precision {arguments.mixed_precision} needs a GPU: computing in float32")
+    if arguments.resume_from_checkpoint and not start:
+        accelerator.print(f"no checkpoint in {arguments.output_dir} yet: starting at step 0")
+
+
+def _diverged(step: int, output_dir: Path) -> str:
+    good = checkpoint.complete(output_dir)
+    kept = f"{good[-1].name} is the last good checkpoint" if good else "no checkpoint was written before"
+    return (
+        f"the loss or its gradient is NaN or infinite at step {step}; {kept}. Lower --learning_rate,"
+        " or use bf16 instead of fp16"
+    )

@@ -1,0 +1,149 @@
+"""A training task small enough to be exact and fast, and processes that run it and may be killed.
+
+The task has a frozen and a trained linear layer with dropout, noise drawn as tasks should draw it, and data that
+uses its generator. Processes come from a fork server, so the heavy imports are paid once.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.utils.data._utils import worker
+
+from diffusion_base import checkpoint
+from diffusion_base.noising import draw_noise
+from diffusion_base.training import TrainingArguments, train
+
+worker.MP_STATUS_CHECK_INTERVAL = 0.2  # seconds until loader workers notice that their parent was killed
+WIDTH = 4
+SAMPLES = 10
+
+
+class ToyData:
+    def __len__(self):
+        return SAMPLES
+
+    def item(self, index, rng):
+        x = torch.linspace(-1, 1, WIDTH) * (index + 1) / SAMPLES
+        return {"x": x + 0.1 * float(rng.standard_normal()), "name": f"sample {index}"}
+
+
+class ToyTask(nn.Module):
+    """`kill_at` ends the process by SIGKILL at the start of that forward pass; `nan_at` makes that loss NaN."""
+
+    def __init__(self, dropout=0.0, kill_at=None, kill_in_save=None, nan_at=None, base_hash="base"):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.frozen, self.trained, self.dropout = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH), nn.Dropout(dropout)
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator)
+        self.frozen.requires_grad_(False)
+        self.base_hash, self.kill_at, self.kill_in_save, self.nan_at = base_hash, kill_at, kill_in_save, nan_at
+
+    def forward(self, batch):
+        assert batch["name"] == [f"sample {index}" for index in batch["index"].tolist()]
+        step = int(batch["step"][0]) + 1
+        if step == self.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        noise = draw_noise((WIDTH,), 0, batch["step"], batch["index"])
+        error = (self.dropout(self.trained(batch["x"] + noise)) - self.frozen(batch["x"])).square().mean(1)
+        if step == self.nan_at:
+            error = error * torch.nan
+        return error, {"double": 2 * error.detach()}
+
+    def save(self, folder):
+        (folder / "toy").mkdir(exist_ok=True)
+        save_file({name: value.contiguous() for name, value in self.trained.state_dict().items()}, toy_file(folder))
+        if folder.name == self.kill_in_save:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def toy_file(folder):
+    return Path(folder) / "toy" / "toy.safetensors"
+
+
+def weights(folder):
+    """The saved weights, as bytes: equal only if every bit is."""
+    return {name: tensor.numpy().tobytes() for name, tensor in load_file(toy_file(folder)).items()}
+
+
+def toy_arguments(output_dir, **options):
+    defaults = {"train_batch_size": 2, "max_train_steps": 12, "checkpointing_steps": 3, "learning_rate": 0.01}
+    defaults |= {"lr_scheduler": "linear", "lr_warmup_steps": 2, "report_to": "none"}
+    return TrainingArguments(output_dir=str(output_dir), **(defaults | options))
+
+
+def run_toy(output_dir, task=None, validate=None, **options):
+    arguments = toy_arguments(output_dir, **options)
+    return train(ToyTask(**(task or {})), ToyData(), arguments, resolved=asdict(arguments), validate=validate)
+
+
+def run_killed_in_pruning(output_dir, **options):
+    """As `run_toy`, but killed when the first checkpoint is about to be deleted."""
+    remove = checkpoint.shutil.rmtree
+
+    def kill(folder, ignore_errors=False):
+        if not ignore_errors:
+            os.kill(os.getpid(), signal.SIGKILL)
+        remove(folder, ignore_errors=True)
+
+    checkpoint.shutil.rmtree = kill
+    run_toy(output_dir, **options)
+
+
+def in_process(function, *arguments, **options):
+    """Run in a fresh process; returns its exit code, -9 after SIGKILL."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "accelerate", "diffusers.optimization"])
+    process = context.Process(target=_with_forked_workers, args=(function, *arguments), kwargs=options)
+    process.start()
+    process.join(120)
+    return process.exitcode
+
+
+def _with_forked_workers(function, *arguments, **options):
+    """The loader's workers must be children of the process that is killed, not of a fork server: else they live on."""
+    multiprocessing.set_start_method("fork", force=True)
+    function(*arguments, **options)
+
+
+def main():
+    """For `accelerate launch`: three steps; what each gives the optimizer and the schedule goes to OUTPUT/gradients."""
+    output_dir, batch_size, accumulation = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    record_gradients(output_dir)
+    run_toy(
+        output_dir,
+        train_batch_size=batch_size,
+        gradient_accumulation_steps=accumulation,
+        max_train_steps=3,
+        checkpoints_total_limit=1,
+        checkpointing_steps=1,
+        max_grad_norm=1e9,
+        validate=lambda folder, step: (folder / f"seen-by-{os.getpid()}").touch(),
+    )
+
+
+def record_gradients(output_dir):
+    """Before each optimizer step write its gradients and learning rate, from the main process."""
+
+    def record(optimizer, *_):
+        folder = output_dir / "gradients"
+        folder.mkdir(parents=True, exist_ok=True)
+        group = optimizer.param_groups[0]
+        tensors = {str(i): parameter.grad.clone() for i, parameter in enumerate(group["params"])}
+        file = folder / f"{len(list(folder.glob('*.safetensors')))}.safetensors"
+        save_file(tensors | {"lr": torch.tensor(group["lr"])}, file)
+
+    if int(os.environ.get("RANK", 0)) == 0:
+        return register_optimizer_step_pre_hook(record)
+
+
+if __name__ == "__main__":
+    main()
