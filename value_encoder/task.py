@@ -62,11 +62,6 @@ class LiVOTask(nn.Module):
             pipeline.unet.enable_gradient_checkpointing()
             self.value_encoder.activation_checkpointing_enable()
 
-    def train(self, mode: bool = True) -> "LiVOTask":
-        super().train(mode)
-        self.frozen.eval()
-        return self
-
     def forward(self, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and diagnostics of B pairs, (B,) each, from the items of `PreferencePairs` with their step and index."""
         steps, indices = batch["step"].tolist(), batch["index"].tolist()

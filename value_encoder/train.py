@@ -1,0 +1,132 @@
+"""Train LiVO's value encoder on pairs of aligned and violating pictures.
+
+    accelerate launch value_encoder/train.py --pretrained_model_name_or_path BASE --train_data_dir livo_data \\
+        --output_dir runs/livo --center_crop --random_flip --mixed_precision fp16 --gradient_checkpointing
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from diffusion_base.arguments import BaseArguments, parse, to_dict
+from diffusion_base.errors import UserError, run
+from diffusion_base.latents import LatentCache
+from diffusion_base.pipeline import load_pipeline
+from diffusion_base.processes import process_state
+from diffusion_base.training import train, use_xformers
+from diffusion_base.training_arguments import TrainingArguments
+from value_encoder.dataset import PreferencePairs, pair, read_dataset, read_folder
+from value_encoder.inference import check_base
+from value_encoder.task import LiVOTask
+from value_encoder.validation import side_by_side
+
+
+@dataclass(kw_only=True)
+class LiVOTraining(TrainingArguments):
+    """How to train; the defaults are LiVO's published settings for Stable Diffusion 1.5."""
+
+    learning_rate: float = 1e-6
+    max_train_steps: int | None = 15_000
+    checkpointing_steps: int = 1000
+    validation_steps: int = 1000
+
+
+@dataclass(kw_only=True)
+class LiVOArguments:
+    """The loss: max(0, γ1 + β (L_θ(x_w) − L_ref(x_w))) + max(0, γ2 + α (L_ref(x_l) − L_θ(x_l)))."""
+
+    livo_beta: float = 1000.0
+    """β, weight of the preferred picture's term, in units of 1 / denoising error."""
+    livo_alpha: float = 500.0
+    """α, weight of the dispreferred picture's term."""
+    livo_gamma_1: Annotated[float, tyro.conf.arg(aliases=["--livo_gamma1"])] = 1.0
+    """γ1, margin of the preferred picture's term: it is met once the error fell by γ1/β."""
+    livo_gamma_2: Annotated[float, tyro.conf.arg(aliases=["--livo_gamma2"])] = 0.5
+    """γ2, margin of the dispreferred picture's term: it is met once the error rose by γ2/α."""
+    snr_gamma: float | None = None
+    """γ of the min-SNR weight on every error, usually 5; without it all timesteps weigh the same."""
+
+
+@dataclass(kw_only=True)
+class DataArguments:
+    """The preference pairs, and the pictures to look at."""
+
+    train_data_dir: str | None = None
+    """Folder <category>/<scene>/metadata.jsonl; see value_encoder/README.md."""
+    dataset_name: str | None = None
+    """Instead: a Hugging Face dataset, by name or path."""
+    resolution: int | None = None
+    """Pixels a side of the training pictures; by default what the base was trained at."""
+    center_crop: bool = False
+    """Cut the square out of the middle, so that pictures are encoded once. Otherwise anywhere, anew at every step."""
+    random_flip: bool = False
+    """Mirror every other picture, at random."""
+    latents_dir: str | None = None
+    """Where encoded pictures are kept, to be shared between runs; by default `latents` in the output folder."""
+    validation_prompts: tuple[str, ...] = ()
+    """"<value>, <prompt>" to show base and aligned pictures of; by default four from the data."""
+    num_images_per_val_prompt: int = 1
+    """Validation pictures a prompt, each with its own seed; 0 for none."""
+    validation_guidance_scale: float = 7.5
+    """Guidance of the validation pictures."""
+
+    def __post_init__(self) -> None:
+        if (self.train_data_dir is None) == (self.dataset_name is None):
+            raise UserError("give the data by --train_data_dir or by --dataset_name, one of the two")
+        if wrong := next((text for text in self.validation_prompts if ", " not in text), None):
+            raise UserError(f"--validation_prompts {wrong!r} must read '<value>, <prompt>'")
+
+
+@dataclass(kw_only=True)
+class Arguments:
+    base: BaseArguments
+    training: LiVOTraining
+    livo: LiVOArguments
+    data: DataArguments
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Train, and return the output folder; the encoder is in its `value_encoder/`."""
+    arguments = parse(Arguments, argv, prog="value_encoder/train.py", description=__doc__)
+    base, training, livo, data = arguments.base, arguments.training, arguments.livo, arguments.data
+    state = process_state()
+    pipeline = load_pipeline(
+        base.pretrained_model_name_or_path, revision=base.revision, variant=base.variant, device=state.device
+    )
+    check_base(pipeline)
+
+    latents_dir = Path(data.latents_dir or Path(training.output_dir, "latents"))
+    resolution = data.resolution or pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    if data.dataset_name is None:
+        entries = read_folder(data.train_data_dir)
+    else:
+        entries = read_dataset(data.dataset_name, latents_dir / "pictures")
+    cache = LatentCache(pipeline.vae, latents_dir, resolution, data.center_crop)
+    dataset = PreferencePairs(pair(entries), cache, data.random_flip)
+    state.print(dataset.summary())
+
+    task = LiVOTask(
+        pipeline,
+        beta=livo.livo_beta,
+        alpha=livo.livo_alpha,
+        gamma1=livo.livo_gamma_1,
+        gamma2=livo.livo_gamma_2,
+        snr_gamma=livo.snr_gamma,
+        seed=training.seed,
+        live=not data.center_crop,
+        frozen_dtype=training.frozen_dtype,
+        gradient_checkpointing=training.gradient_checkpointing,
+    )
+    if training.enable_xformers_memory_efficient_attention:
+        use_xformers(pipeline.unet)
+    examples = [tuple(text.split(", ", 1)) for text in data.validation_prompts] or dataset.examples(4)
+    count, guidance_scale = data.num_images_per_val_prompt, data.validation_guidance_scale
+    validate = side_by_side(pipeline, task.value_encoder, examples, count, guidance_scale) if count else None
+    return train(task, dataset, training, resolved=to_dict(arguments), validate=validate)
+
+
+if __name__ == "__main__":
+    run(main)
