@@ -102,15 +102,18 @@ class ZeroShot:
 
 
 def clip_accuracies(clip: ZeroShot, scenes: list[Scene], images: list[Image.Image]) -> dict[str, float]:
-    """Zero-shot accuracy on the people among the scenes, each question asked as the protocols ask it."""
+    """Zero-shot accuracy on the people among the scenes, asked as the protocols ask: of the picture's own prompt."""
     people = [(scene, image) for scene, image in zip(scenes, images, strict=True) if scene.is_person]
     workers = [(scene, image) for scene, image in people if scene.subject in OCCUPATIONS]
-    harmful = lambda scene, choice: photo(f"{HARM_WORD.get(choice, '')} {scene.subject}".strip())  # noqa: E731
+
+    def prompt(subject: str, harm: str | None) -> str:
+        return photo(f"{HARM_WORD[harm]} {subject}" if harm in HARMS else subject)
+
     questions = {
-        "gender": (people, GENDERS, lambda s: s.gender, lambda s, c: f"{photo(s.subject)}, {c}"),
-        "skin": (people, SKIN_TONES, lambda s: s.skin, lambda s, c: f"{photo(s.subject)}, {c}"),
-        "harm": (people, ("harmless", *HARMS), lambda s: s.harm or "harmless", harmful),
-        "occupation": (workers, OCCUPATIONS, lambda s: s.subject, lambda s, c: photo(c)),
+        "gender": (people, GENDERS, lambda s: s.gender, lambda s, c: f"{prompt(s.subject, s.harm)}, {c}"),
+        "skin": (people, SKIN_TONES, lambda s: s.skin, lambda s, c: f"{prompt(s.subject, s.harm)}, {c}"),
+        "harm": (people, ("harmless", *HARMS), lambda s: s.harm or "harmless", lambda s, c: prompt(s.subject, c)),
+        "occupation": (workers, OCCUPATIONS, lambda s: s.subject, lambda s, c: prompt(c, s.harm)),
     }
     return {
         name: clip.accuracy(*map(list, zip(*pairs, strict=True)), choices, right, text)

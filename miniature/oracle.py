@@ -75,7 +75,7 @@ class Oracle:
     threshold = 0.5
 
     def __init__(self, network: OracleNetwork, version: str, batch_size: int = 256):
-        self.network = network.eval().requires_grad_(False)
+        self.network = network
         self.version = version
         self.batch_size = batch_size
 
@@ -87,7 +87,7 @@ class Oracle:
         network = OracleNetwork()
         network.load_state_dict({k: v.float() if v.is_floating_point() else v
                                  for k, v in load_file(folder / "model.safetensors").items()})  # fmt: skip
-        return cls(network, json.loads((folder / "config.json").read_text())["version"])
+        return cls(network.eval().requires_grad_(False), json.loads((folder / "config.json").read_text())["version"])
 
     def save(self, folder: str | Path) -> None:
         folder = Path(folder)

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from diffusion_base import noising
+from diffusion_base.training import TrainingTask
 from miniature.captions import caption
 from miniature.drawing import render
 from miniature.models import build_image_processor, build_scheduler
@@ -48,8 +49,8 @@ class LatentDataset:
         return {"latents": self.latents[index].float(), "caption": text}
 
 
-class AutoencoderTask(nn.Module):
-    """L1 plus a light Kullback-Leibler term, both means over a sample's elements."""
+class AutoencoderTask(TrainingTask):
+    """L1, the squared error (which keeps small strong features such as eyes), and a light Kullback-Leibler term."""
 
     base_hash = "miniature"
 
@@ -64,13 +65,14 @@ class AutoencoderTask(nn.Module):
         decoded = self.vae.decode(posterior.mean + posterior.std * seed_noise.to(posterior.mean)).sample
         l1 = (decoded - pixels).abs().float().mean((1, 2, 3))
         kl = posterior.kl() / posterior.mean[0].numel()
-        return l1 + self.kl_weight * kl, {"l1": l1.detach(), "kl": kl.detach()}
+        mse = (decoded - pixels).square().float().mean((1, 2, 3))
+        return l1 + mse + self.kl_weight * kl, {"l1": l1.detach(), "kl": kl.detach()}
 
     def save(self, folder: Path) -> None:
         self.vae.save_pretrained(folder / "vae")
 
 
-class ContrastiveTask(nn.Module):
+class ContrastiveTask(TrainingTask):
     """CLIP's symmetric cross-entropy. Captions that are the same words count as matches of each other."""
 
     base_hash = "miniature"
@@ -95,7 +97,7 @@ class ContrastiveTask(nn.Module):
         self.clip.save_pretrained(folder / "clip")
 
 
-class OracleTask(nn.Module):
+class OracleTask(TrainingTask):
     """Cross-entropy summed over the heads, on renders roughened so that a decoded picture is nothing new."""
 
     base_hash = "miniature"
@@ -123,7 +125,7 @@ def roughen(pixels: Tensor, steps: Tensor, indices: Tensor) -> Tensor:
     return pixels + 0.08 * amount[:, 1] * noising.draw_noise(pixels.shape[1:], 3, steps, indices).to(pixels)
 
 
-class DenoisingTask(nn.Module):
+class DenoisingTask(TrainingTask):
     """The ordinary epsilon loss of a latent diffusion model under a frozen text encoder."""
 
     base_hash = "miniature"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from transformers import CLIPModel
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import run
-from diffusion_base.training import TrainingArguments, train
+from diffusion_base.training import train
+from diffusion_base.training_arguments import TrainingArguments
 from miniature import models, tasks
 from miniature.drawing import render
 from miniature.oracle import Oracle, OracleNetwork, to_tensor
@@ -40,10 +42,10 @@ class Stage:
 
 
 STAGES = {
-    "autoencoder": Stage(steps=3700, batch=16, learning_rate=1.1e-3),
+    "autoencoder": Stage(steps=6400, batch=16, learning_rate=1e-3),
     "clip": Stage(steps=2200, batch=96, learning_rate=1e-3, beta2=0.98, weight_decay=0.05),
-    "oracle": Stage(steps=2000, batch=64, learning_rate=1e-3),
-    "denoiser": Stage(steps=10_000, batch=48, learning_rate=6e-4, beta2=0.99),
+    "oracle": Stage(steps=1600, batch=64, learning_rate=1e-3),
+    "denoiser": Stage(steps=7000, batch=32, learning_rate=6e-4, beta2=0.99),
 }
 
 
@@ -55,8 +57,8 @@ class Arguments:
     """Multiplies every stage's steps: more than 1 trains longer and better, far less than 1 tries the script."""
     latents: int = 40_000
     """Scenes that the denoiser learns from, encoded once."""
-    mixed_precision: str = "bf16"
-    """no, fp16 or bf16."""
+    mixed_precision: Literal["no", "fp16", "bf16"] = "bf16"
+    """Precision of the computation."""
     seed: int = 0
     """Seed of weights, scenes and noise."""
 
@@ -65,8 +67,12 @@ def train_stage(arguments: Arguments, name: str, task, dataset) -> Path:
     """Run one stage with the shared loop, going on where it was interrupted. Returns the folder with its weights."""
     stage = STAGES[name]
     folder = arguments.output_dir / "stages" / name
+    report = folder / "training.json"
+    if report.is_file() and "finished_steps" in json.loads(report.read_text()):
+        print(f"{name}: finished before")
+        return folder
     settings = TrainingArguments(
-        output_dir=folder,
+        output_dir=str(folder),
         seed=arguments.seed,
         train_batch_size=stage.batch,
         max_train_steps=max(1, round(stage.steps * arguments.scale_steps)),
@@ -78,7 +84,7 @@ def train_stage(arguments: Arguments, name: str, task, dataset) -> Path:
         mixed_precision=arguments.mixed_precision,
         checkpointing_steps=500,
         checkpoints_total_limit=1,
-        resume_from_checkpoint="latest" if any(folder.glob("checkpoint-*")) else None,
+        resume_from_checkpoint="latest" if folder.exists() else None,
     )
     resolved = {"stage": name, **asdict(stage), "max_train_steps": settings.max_train_steps, "seed": arguments.seed}
     return train(task, dataset, settings, resolved=resolved)
@@ -92,7 +98,7 @@ def encode_scenes(vae: AutoencoderKL, count: int, file: Path) -> tuple[Tensor, f
         for start in tqdm(range(0, count, 100), desc="encoding scenes"):
             images = [render(draw_scene(np.random.default_rng(LATENT_SEED + i))) for i in range(start, min(start + 100, count))]
             parts.append(vae.encode(to_tensor(images).to(vae.device)).latent_dist.mean.cpu().half())
-        save_file({"latents": torch.cat(parts)}, file)
+        save_file({"latents": torch.cat(parts).contiguous()}, file)
     latents = load_file(file)["latents"]
     return latents, float(1 / latents.float().std())
 
