@@ -68,10 +68,14 @@ def start_trackers(accelerator: Accelerator, arguments: TrainingArguments, resol
     if arguments.report_to == "none":
         return
     config = {key: value if isinstance(value, int | float | str) else str(value) for key, value in resolved.items()}
+    name = arguments.name or Path(arguments.output_dir).resolve().name
     accelerator.init_trackers(
-        arguments.logging_dir if arguments.report_to == "tensorboard" else Path(arguments.output_dir).resolve().name,
+        arguments.logging_dir if arguments.report_to == "tensorboard" else arguments.tracker_project_name,
         config=config,
-        init_kwargs={"tensorboard": {"purge_step": step + 1}, "wandb": {"dir": arguments.output_dir}},
+        init_kwargs={
+            "tensorboard": {"purge_step": step + 1},
+            "wandb": {"dir": arguments.output_dir, "name": name},
+        },
     )
 
 

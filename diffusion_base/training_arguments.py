@@ -67,6 +67,10 @@ class TrainingArguments:
     """Steps between validation pictures; the last step gets some too."""
     report_to: Literal["tensorboard", "wandb", "none"] = "tensorboard"
     """Where losses and validation pictures are shown."""
+    name: str | None = None
+    """Name of the run in wandb; by default the output folder's."""
+    tracker_project_name: str = "t2i-align"
+    """Project of the run in wandb."""
     logging_dir: str = "logs"
     """Folder of the tracker's files, inside the output folder."""
     logging_steps: int = 10
