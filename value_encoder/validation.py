@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from transformers import CLIPTextModel
@@ -17,7 +18,11 @@ def side_by_side(
     """Validation: for each (value, prompt) `count` pictures, the base's on the left, the aligned on the right."""
     rows = [(value, prompt, seed) for value, prompt in examples for seed in range(count)]
     values, prompts, seeds = (list(column) for column in zip(*rows, strict=True))
-    options = {"records": [{"value": value} for value in values], "guidance_scale": guidance_scale, "progress": False}
+    options: dict[str, Any] = {
+        "records": [{"value": value} for value in values],
+        "guidance_scale": guidance_scale,
+        "progress": False,
+    }
     base: list[Image.Image] = []
 
     def validate(folder: Path, step: int) -> dict[str, list[Image.Image]]:
