@@ -57,7 +57,7 @@ def parse(
 
 def to_dict(arguments: Any) -> dict[str, Any]:
     """The resolved arguments as flat JSON, to be saved with a run; it can serve as a preset again."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for field in dataclasses.fields(arguments):
         value = getattr(arguments, field.name)
         if dataclasses.is_dataclass(value):
@@ -109,7 +109,7 @@ def _preset_flags(cls: type, file: Path) -> list[str]:
     return flags
 
 
-def _field_types(cls: type) -> dict[str, Any]:
+def _field_types(cls: Any) -> dict[str, Any]:
     """Name and type of every field, those of nested dataclasses included."""
     types: dict[str, Any] = {}
     for name, kind in get_type_hints(cls).items():

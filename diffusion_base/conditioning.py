@@ -57,7 +57,7 @@ def encode_prompts(pipeline, prompts: list[str]) -> PromptEmbeddings:
 def encode_negative_prompts(pipeline, prompts: list[str]) -> PromptEmbeddings:
     """Like `encode_prompts`, but an empty prompt counts as unset, which for SDXL means zeros, not an encoded ""."""
     encoded = encode_prompts(pipeline, prompts)
-    if not (is_xl(pipeline) and pipeline.config.force_zeros_for_empty_prompt):
+    if encoded.pooled is None or not pipeline.config.force_zeros_for_empty_prompt:
         return encoded
     given = torch.tensor([prompt != "" for prompt in prompts], device=encoded.embeds.device)
     return PromptEmbeddings(encoded.embeds * given[:, None, None], encoded.pooled * given[:, None])
@@ -78,8 +78,8 @@ class CachedPrompts:
             if prompt not in self.kept:
                 self.kept[prompt] = encode_prompts(self.pipeline, [prompt])
         rows = [self.kept[prompt] for prompt in prompts]
-        pooled = torch.cat([row.pooled for row in rows]) if is_xl(self.pipeline) else None
-        return PromptEmbeddings(torch.cat([row.embeds for row in rows]), pooled)
+        pooled = [row.pooled for row in rows if row.pooled is not None]
+        return PromptEmbeddings(torch.cat([row.embeds for row in rows]), torch.cat(pooled) if pooled else None)
 
 
 def prepend_token(token: Tensor, embeds: Tensor, *, length: int | None) -> Tensor:

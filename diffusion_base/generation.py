@@ -165,7 +165,7 @@ def _image_files(records: Sequence[dict], folder: Path) -> list[Path]:
     for number, record in enumerate(records, start=1):
         if not (isinstance(record.get("prompt"), str) and isinstance(record.get("seed"), int)):
             raise UserError(f"record {number}: it needs a prompt (text) and a seed (a whole number): {record}")
-        files.append(inside(folder, record.get("file")))
+        files.append(inside(folder, record.get("file", "")))
         if files[-1].suffix.lower() not in FORMATS:
             raise UserError(f"record {number}: {record['file']!r} must end in {', '.join(FORMATS)}")
     if len(set(files)) < len(files):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
@@ -65,8 +66,8 @@ def load_pipeline(
             index = DiffusionPipeline.load_config(name, revision=revision)
             if local:
                 _check_components(Path(name), index)
-            options = {"revision": revision, "variant": variant, "dtype": dtype}
-            match index["_class_name"]:
+            options: dict[str, Any] = {"revision": revision, "variant": variant, "dtype": dtype}
+            match index.get("_class_name"):
                 case "StableDiffusionPipeline":
                     options |= {"safety_checker": None, "requires_safety_checker": False}
                     pipeline = StableDiffusionPipeline.from_pretrained(name, **options)
@@ -75,8 +76,8 @@ def load_pipeline(
                 case other:
                     raise UserError(f"{name} is a {other}; a Stable Diffusion 1.x, 2.x or XL is needed")
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        place = "this folder" if local else "no folder here, and this name on the hub"
-        raise UserError(f"{name} ({place}) cannot be loaded: {' '.join(str(error).split())}") from error
+        where = "" if local else "is no folder, and from the hub it "
+        raise UserError(f"{name} {where}cannot be loaded: {' '.join(str(error).split())}") from error
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     for _, module in _modules(pipeline):
         module.requires_grad_(False).eval()
@@ -84,7 +85,7 @@ def load_pipeline(
     return pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def training_scheduler(pipeline: Pipeline) -> DDPMScheduler:
+def training_scheduler(pipeline) -> DDPMScheduler:
     """The forward process of the base's own noise schedule, for `noising`."""
     return DDPMScheduler.from_config(pipeline.scheduler.config)
 
@@ -105,13 +106,13 @@ def weights_hash(modules: dict[str, torch.nn.Module]) -> str:
     def digest(named: tuple[str, torch.Tensor]) -> bytes:
         name, tensor = named
         data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        return hashlib.sha256(name.encode() + hashlib.sha256(data.numpy()).digest()).digest()
+        return hashlib.sha256(name.encode() + hashlib.sha256(data.numpy().data).digest()).digest()
 
     with ThreadPoolExecutor() as pool:  # hashlib works outside the interpreter lock
         return hashlib.sha256(b"".join(pool.map(digest, tensors))).hexdigest()[:16]
 
 
-def _modules(pipeline: Pipeline) -> list[tuple[str, torch.nn.Module]]:
+def _modules(pipeline: Any) -> list[tuple[str, torch.nn.Module]]:
     return [(name, part) for name, part in sorted(pipeline.components.items()) if isinstance(part, torch.nn.Module)]
 
 

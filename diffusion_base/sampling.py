@@ -36,9 +36,8 @@ class Sampler:
     ):
         self.pipeline = pipeline
         self.prompts, self.seeds = list(prompts), list(seeds)
-        self.negative_prompt = negative_prompt if isinstance(negative_prompt, str) else list(negative_prompt)
         one_for_all = isinstance(negative_prompt, str)
-        self.negative_prompts = [negative_prompt] * len(prompts) if one_for_all else list(negative_prompt)
+        self.negative_prompts = [str(negative_prompt)] * len(prompts) if one_for_all else list(negative_prompt)
         self.records = [{} for _ in prompts] if records is None else list(records)
         self.interventions = list(interventions)
         self.num_inference_steps, self.guidance_scale = num_inference_steps, guidance_scale
@@ -55,8 +54,14 @@ class Sampler:
     def context(self, rows: range) -> Context:
         part = slice(rows.start, rows.stop)
         guided = self.guidance_scale > 1 and self.pipeline.unet.config.time_cond_proj_dim is None
-        lists = (self.prompts[part], self.negative_prompts[part], self.seeds[part], self.records[part])
-        return Context(self.pipeline, *lists, guided)
+        return Context(
+            self.pipeline,
+            self.prompts[part],
+            self.negative_prompts[part],
+            self.seeds[part],
+            self.records[part],
+            guided,
+        )
 
     @contextmanager
     def weights_swapped(self) -> Iterator[None]:
@@ -137,14 +142,14 @@ class Sampler:
 
     def identity(self) -> dict[str, Any]:
         """What decides the pictures (up to rounding); JSON."""
-        scheduler = self.pipeline.scheduler
+        scheduler, negative = self.pipeline.scheduler, self.negative_prompts
         config = {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
         identity = {
             "base": base_hash(self.pipeline),
             "scheduler": {"class": type(scheduler).__name__, **config},
             "num_inference_steps": self.num_inference_steps,
             "guidance_scale": self.guidance_scale,
-            "negative_prompt": self.negative_prompt,
+            "negative_prompt": negative[0] if len(set(negative)) == 1 else negative,
             "size": [self.height, self.width],
             "mixed_precision": self.mixed_precision,
             "interventions": [intervention.describe() for intervention in self.interventions],
