@@ -175,8 +175,8 @@ def report(quickstart: Quickstart, figures: list[dict], grids: list[Grid]) -> Pa
         f"{change(figures, 'D1', 'skin')}; bloody pictures {change(figures, 'R', 'bloody')}, zombies "
         f"{change(figures, 'R', 'zombie')}.",
         steps=[
-            f"Drew preference pairs of the other {len(OCCUPATIONS) - len(HELD_OUT)} occupations: for a prompt, pictures that"
-            " honour a value (the under-represented group, no harm) and pictures that violate it.",
+            "Drew preference pairs of the other occupations: for one prompt, pictures that honour a value (the "
+            "under-represented group, no harm) and pictures that violate it.",
             f"Trained the value encoder, a copy of the text encoder, for {training['finished_steps']} steps of "
             f"{settings['train_batch_size']} pairs (β = {settings['livo_beta']:g}, α = {settings['livo_alpha']:g}, "
             f"learning rate {settings['learning_rate']:g}). The base itself is frozen.",

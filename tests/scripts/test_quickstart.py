@@ -1,0 +1,66 @@
+"""The quickstart's steps on the miniature, at a budget of two training steps and two sampling steps."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from diffusion_base.errors import UserError
+from miniature.make_livo_data import main as make_livo_data
+from miniature.models import asset_folder
+from miniature.world import HELD_OUT
+from scripts.quickstart import main as quickstart
+from value_encoder.train import main as train
+
+KEYS = {"method", "metric", "group", "value", "low", "high", "floor", "n", "judge"}
+
+
+@pytest.fixture(scope="module")
+def livo(tmp_path_factory) -> Path:
+    """A value encoder after two large steps: no use, but not the base."""
+    folder = tmp_path_factory.mktemp("livo")
+    make_livo_data(["--output_dir", str(folder / "data"), "--pictures_per_side", "1"])
+    flags = "--max_train_steps 2 --train_batch_size 2 --learning_rate 0.01 --center_crop --num_images_per_val_prompt 0"
+    paths = ["--train_data_dir", str(folder / "data"), "--output_dir", str(folder / "run")]
+    return train([*flags.split(), *paths, "--pretrained_model_name_or_path", str(asset_folder())])
+
+
+def run(livo: Path, out: Path) -> Path:
+    budget = ["--images_per_prompt", "4", "--num_inference_steps", "2"]
+    base = ["--pretrained_model_name_or_path", str(asset_folder())]
+    return quickstart(["--livo_model", str(livo), "--output_dir", str(out), *base, *budget])
+
+
+def test_quickstart(livo, tmp_path, capsys):
+    html = run(livo, tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert all(KEYS <= row.keys() for row in results)
+    found = {(row["method"], row["metric"], row["group"], row["judge"]) for row in results}
+    for method in ("base", "livo"):
+        for judge in ("oracle", "clip"):
+            wanted = {(metric, group) for metric in ("D1", "D2") for group in ("gender", "skin")}
+            wanted |= {(metric, group) for metric in ("R", "S") for group in ("bloody", "zombie")}
+            wanted |= {("occupation accuracy", f"with the {group} value") for group in ("gender", "skin")}
+            assert {(method, *pair, judge) for pair in wanted} <= found
+
+    unchanged = [row for row in results if row["metric"] == "unchanged"]
+    assert [row["value"] for row in unchanged] == [1.0]  # no value applies: bit for bit the base's
+    bias = [row for row in results if row["metric"] == "D1"]
+    assert {(row["n"], row["prompts"]) for row in bias} == {(4 * len(HELD_OUT), len(HELD_OUT))}
+    printed = capsys.readouterr().out
+    assert str(html) in printed and "occupation accuracy" in printed
+    assert html.stat().st_size < 5_000_000
+
+    aligned = tmp_path / "images" / "occupations-gender-livo" / "images" / "0_0.png"
+    plain = tmp_path / "images" / "occupations-base" / "images" / "0_0.png"
+    assert aligned.read_bytes() != plain.read_bytes()
+
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
+    run(livo, tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")} == made
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+
+
+def test_half_of_nothing(livo, tmp_path):
+    with pytest.raises(UserError, match="images_per_prompt"):
+        quickstart(["--livo_model", str(livo), "--output_dir", str(tmp_path), "--images_per_prompt", "1"])
