@@ -31,7 +31,8 @@ IMMATERIAL = {
     "output_dir", "resume_from_checkpoint", "checkpointing_steps", "checkpoints_total_limit", "report_to",
     "logging_dir", "logging_steps", "dataloader_num_workers", "max_train_steps", "num_train_epochs",
     "train_batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "allow_tf32",
-    "enable_xformers_memory_efficient_attention", "pretrained_model_name_or_path", "revision", "variant",
+    "enable_xformers_memory_efficient_attention", "latents_dir", "num_images_per_val_prompt",
+    "pretrained_model_name_or_path", "revision", "variant",
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import send_to_device
+from accelerate.utils import DistributedType, send_to_device
 from diffusers.optimization import get_scheduler
 from PIL import Image
 from torch import Tensor, nn
@@ -162,12 +162,13 @@ def train(
                 checkpoint.prune(output_dir, arguments.checkpoints_total_limit)
         if validate and (step % arguments.validation_steps == 0 or step == last_step):
             if accelerator.is_main_process:
-                task.eval()
                 folder = output_dir / "validation"
-                with checkpoint.disk_errors(folder):
-                    folder.mkdir(exist_ok=True)
-                    log_pictures(accelerator, folder, validate(folder, step) or {}, step)
+                folder.mkdir(exist_ok=True)
+                task.eval()
+                pictures = validate(folder, step) or {}
                 _train_mode(task)
+                with checkpoint.disk_errors(folder):
+                    log_pictures(accelerator, folder, pictures, step)
             accelerator.wait_for_everyone()
 
     progress.close()
@@ -195,13 +196,19 @@ def _accelerator(arguments: TrainingArguments) -> Accelerator:
         torch.set_float32_matmul_precision("high")
     process_state()
     AcceleratorState._reset_state()  # a process may train several times, each in its own precision
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=use_cpu(),
         mixed_precision=arguments.precision,
         gradient_accumulation_steps=arguments.gradient_accumulation_steps,
         log_with=available_tracker(arguments.report_to),
         project_dir=arguments.output_dir,
     )
+    if accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM):
+        raise UserError(
+            f"launched with {accelerator.distributed_type.value}, whose split parameters can't be saved here; what is"
+            " trained is small beside the base, so launch with --multi_gpu instead"
+        )
+    return accelerator
 
 
 def _optimizer(

@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 from diffusion_base.batches import BatchOrder, load_batches
 from diffusion_base.checkpoint import complete
 from diffusion_base.errors import UserError
-from diffusion_base.training import train
+from diffusion_base.training import train, use_xformers
 from tests.diffusion_base import toy
 from tests.diffusion_base.toy import ToyData, ToyTask, record_gradients, run_toy, toy_arguments, weights
+from tests.tiny import tiny_pipeline
 
 
 def gradients(output_dir):
@@ -134,6 +135,11 @@ def test_what_has_no_effect_is_said_in_one_line(tmp_path, capsys):
     run_toy(tmp_path, resume_from_checkpoint="latest", **options)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" ")[0] for line in lines] == ["training:", "--lr_warmup_steps", "--mixed_precision", "no"]
+
+
+def test_without_xformers_torchs_attention_stays(capsys):
+    use_xformers(tiny_pipeline("sd1").unet)
+    assert capsys.readouterr().out.startswith("torch's own attention is used; xformers' is not available here")
 
 
 def test_a_run_leaves_weights_arguments_pictures_and_curves(tmp_path, capsys):

@@ -104,7 +104,7 @@ def in_process(function, *arguments, **options):
     context.set_forkserver_preload(["torch", "accelerate", "diffusers.optimization"])
     process = context.Process(target=_with_forked_workers, args=(function, *arguments), kwargs=options)
     process.start()
-    process.join(120)
+    process.join(600)
     return process.exitcode
 
 
