@@ -61,7 +61,7 @@ class EvaluationArguments:
 
     def __post_init__(self) -> None:
         if not 1 <= self.images_per_prompt <= SEED_STRIDE:
-            raise ValueError(f"--images_per_prompt must lie between 1 and {SEED_STRIDE}")
+            raise UserError(f"--images_per_prompt must lie between 1 and {SEED_STRIDE}")
 
 
 def make_records(

@@ -125,6 +125,7 @@ def test_several_judges_write_one_results_file(base, career, tmp_path):
         ({"method": "livo"}, "needs --livo_model"),
         ({"method": "livo", "livo_model": "/nowhere/livo"}, "/nowhere/livo: there is no such folder"),
         ({"eval_data": "/nowhere/career.jsonl"}, "/nowhere/career.jsonl: there is no such file"),
+        ({"images_per_prompt": 0}, "--images_per_prompt must lie between 1 and 1000"),
         ({"judge": "nowhere:clip"}, "no package 'nowhere'"),
         ({"pretrained_model_name_or_path": "/nowhere/base"}, "/nowhere/base"),
     ],
