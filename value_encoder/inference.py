@@ -52,7 +52,7 @@ class ValueToken(Intervention):
             start-of-text embedding, which every prompt has in front anyway.
 
     Raises:
-        UserError: no encoder there, or one that does not fit the base.
+        UserError: no encoder there, or one that does not fit the base; a record's value that is no text.
     """
 
     def __init__(
@@ -82,6 +82,10 @@ class ValueToken(Intervention):
     def applied_value(self, record: dict, seed: int) -> str | None:
         """The value whose token a picture gets, or None where it stays the base's."""
         value = record.get("value", self.value)
+        if not isinstance(value, str | None):
+            raise UserError(
+                f"the value of a picture is {value!r}; it must be a text such as 'gender equality', or null"
+            )
         if value is None or value.strip().lower() in NOT_APPLICABLE:
             return None
         applied = record.get("value_applied")

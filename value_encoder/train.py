@@ -49,6 +49,12 @@ class LiVOArguments:
     snr_gamma: float | None = None
     """γ of the min-SNR weight on every error, usually 5; without it all timesteps weigh the same."""
 
+    def __post_init__(self) -> None:
+        for name in ("livo_beta", "livo_alpha", "snr_gamma"):
+            value = vars(self)[name]
+            if value is not None and value <= 0:
+                raise UserError(f"--{name} {value}: it must be more than 0")
+
 
 @dataclass(kw_only=True)
 class DataArguments:

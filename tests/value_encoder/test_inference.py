@@ -101,6 +101,11 @@ def test_a_record_names_its_value(pipeline, encoder):
     assert torch.equal(other[:, 0], expected)
 
 
+def test_a_value_that_is_not_a_text(pipeline, encoder):
+    with pytest.raises(UserError, match="value of a picture is 5"):
+        edited(pipeline, ValueToken(encoder, VALUE, pipeline=pipeline), records=[{}, {"value": 5}])
+
+
 def test_half_of_the_pictures_by_their_own_seeds(pipeline, encoder):
     token = ValueToken(encoder, VALUE, pipeline=pipeline, probability=0.5)
     drawn = [token.applied_value({}, seed) is not None for seed in range(400)]

@@ -149,6 +149,7 @@ def test_a_long_prompt_is_cut_with_one_warning(inputs, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--snr_gamma=0"], "--snr_gamma 0.0: it must be more than 0"),
         (["--train_batch_size=7"], "--train_batch_size 7"),
         (["--validation_prompts", "a doctor"], "must read '<value>, <prompt>'"),
         (["--dataset_name=somewhere"], "one of the two"),
