@@ -32,6 +32,7 @@ IMMATERIAL = {
     "logging_dir", "logging_steps", "dataloader_num_workers", "max_train_steps", "num_train_epochs",
     "train_batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "allow_tf32",
     "enable_xformers_memory_efficient_attention", "latents_dir", "num_images_per_val_prompt",
+    "name", "tracker_project_name",
     "pretrained_model_name_or_path", "revision", "variant",
 }  # fmt: skip
 
