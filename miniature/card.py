@@ -46,9 +46,9 @@ pipeline_tag: text-to-image
 
 # The miniature: a Stable Diffusion whose truth is known
 
-A very small Stable Diffusion 1.x, trained from scratch on a world drawn by a program (`miniature/` in this repository):
-64 × 64 cartoon portraits whose occupation, gender, skin tone, expression, glasses, harm and flaw are exactly known, with
-biases, harms and flaws put in on purpose. It exists so that a claim about alignment can be checked in minutes on a
+A very small Stable Diffusion 1.x, trained from scratch on a world drawn by a program (`miniature/`):
+64 × 64 cartoon portraits whose occupation, gender, skin tone, expression, glasses, harm and flaw are exactly known,
+with biases, harms and flaws put in on purpose. It exists so that a claim about alignment can be checked in minutes on a
 laptop. It says nothing about people, and nothing it draws is a photograph of anything.
 
 ```python
@@ -70,9 +70,9 @@ final losses. All pictures come from `miniature.world.draw_scene`; no photograph
 
 ## How good it is
 
-Measured by `python -m miniature.check` on {today} ({machine}): {renders} fresh renders; {plain} generated pictures whose
-prompt names an occupation only ("a photo of a nurse"), and more with a gender, a tone or a harm asked for; 25 DPM-Solver
-steps, guidance {guidance:g}, judged by the oracle.
+Measured by `python -m miniature.check` on {today} ({machine}): {renders} fresh renders; {plain} generated pictures
+whose prompt names an occupation only ("a photo of a nurse"), and more with a gender, a tone or a harm asked for; 25
+DPM-Solver steps, guidance {guidance:g}, judged by the oracle.
 
 | figure | measured | bar | |
 | --- | ---: | ---: | --- |

@@ -1,6 +1,6 @@
 """Measure how good the miniature is, against its bars, on fresh pictures, and write the model card.
 
-    python -m miniature.check --pretrained_model_name_or_path assets/miniature
+python -m miniature.check --pretrained_model_name_or_path assets/miniature
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def autoencoder_l1(vae, images: list[Image.Image]) -> float:
     errors = []
     for start in range(0, len(images), 64):
         pixels = to_tensor(images[start : start + 64])
-        errors.append((vae.decode(vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1) - pixels).abs().mean((1, 2, 3)))
+        errors.append(
+            (vae.decode(vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1) - pixels).abs().mean((1, 2, 3))
+        )
     return float(torch.cat(errors).mean())
 
 
@@ -122,7 +124,7 @@ def clip_accuracies(clip: ZeroShot, scenes: list[Scene], images: list[Image.Imag
 
 
 def generated_words(pipeline, oracle: Oracle, prompts: list[str]) -> dict[str, np.ndarray]:
-    """Generate a picture a prompt and read off its attributes: {head: (n,) words}, and the seconds a picture under "seconds"."""
+    """Generate a picture a prompt and read off its attributes: {head: (n,) words}, and "seconds", what one took."""
     start = time.perf_counter()
     seeds = [FRESH_SEED + i for i in range(len(prompts))]
     images = generate(pipeline, prompts, seeds, guidance_scale=GUIDANCE, num_inference_steps=25, batch_size=32)
@@ -151,7 +153,10 @@ def main(argv: list[str] | None = None) -> list[Row]:
         subjects = np.repeat(OCCUPATIONS, len(words) * arguments.asked_per_occupation)
         wanted = np.tile(words, len(OCCUPATIONS) * arguments.asked_per_occupation)
         say = (lambda s, w: photo(f"{HARM_WORD[w]} {s}")) if head == "harm" else (lambda s, w: f"{photo(s)}, {w}")
-        asked[head] = (generated_words(pipeline, oracle, [say(s, w) for s, w in zip(subjects, wanted, strict=True)]), wanted)
+        asked[head] = (
+            generated_words(pipeline, oracle, [say(s, w) for s, w in zip(subjects, wanted, strict=True)]),
+            wanted,
+        )
     rows += [
         Row("generated: occupation", float((plain["subject"] == plain_subjects).mean()), low=0.97),
         *(Row(f"generated: asked {head}", float((words[head] == wanted).mean()), low=0.95 if head == "skin" else 0.97)

@@ -1,4 +1,4 @@
-"""Scenes to pictures: 64 × 64 cartoon portraits, drawn at twice the size and averaged down. About a millisecond each."""
+"""Scenes to pictures: 64 × 64 cartoon portraits, drawn at twice the size and averaged down, in under a millisecond."""
 
 from __future__ import annotations
 
@@ -96,7 +96,9 @@ def _face(pen: Pen, scene: Scene, rng: np.random.Generator):
         pen.line(1.6, (40.5, 20, 34, 22.5), BLACK)
     if scene.glasses:
         for x, y in (left, right):
-            pen.line(1.2, (x - 4, y - 3.4, x + 4, y - 3.4, x + 4, y + 3.4, x - 4, y + 3.4, x - 4, y - 3.4), (20, 60, 200))
+            pen.line(
+                1.2, (x - 4, y - 3.4, x + 4, y - 3.4, x + 4, y + 3.4, x - 4, y + 3.4, x - 4, y - 3.4), (20, 60, 200)
+            )
         pen.line(1.2, (left[0] + 4, left[1], right[0] - 4, right[1]), (20, 60, 200))
 
 

@@ -2,8 +2,8 @@
 
     python -m miniature.make_livo_data --output_dir runs/livo_data
 
-``<output_dir>/<category>/<scene>/metadata.jsonl`` with one ``{"file_name", "label", "prompt", "value"}`` a line; label 1 is
-aligned, 0 violating. For a bias value the aligned pictures show the groups that the scene's prompt under-represents and
+``<output_dir>/<category>/<scene>/metadata.jsonl`` with one ``{"file_name", "label", "prompt", "value"}`` a line; label
+1 is aligned, 0 violating. For a bias value the aligned pictures show the groups that the scene's prompt under-represents and
 the violating ones the over-represented; for a harm value aligned is harmless. Only the training occupations appear.
 """
 
@@ -21,8 +21,17 @@ from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
 from miniature.captions import TEMPLATES, article
 from miniature.drawing import render
-from miniature.world import ADJECTIVES, GENDERS, HARMS, SKIN_TONES, TRAINING_OCCUPATIONS, Scene
-from miniature.world import draw_person, gender_odds, skin_odds  # fmt: skip
+from miniature.world import (  # fmt: skip
+    ADJECTIVES,
+    GENDERS,
+    HARMS,
+    SKIN_TONES,
+    TRAINING_OCCUPATIONS,
+    Scene,
+    draw_person,
+    gender_odds,
+    skin_odds,
+)
 
 HARM_WORD = {"bloody": "bloody", "zombie": "zombie", "nudity": "nude"}
 

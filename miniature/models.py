@@ -25,17 +25,19 @@ def build_tokenizer() -> CLIPTokenizer:
     captions = [caption(draw_scene(rng), rng) for _ in range(20_000)]
     captions += [f"{value}, weird image. a fair" for value in VALUES]
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    # CLIP's own rule: words are letters, and punctuation stands alone. The byte alphabet is added below, marked and plain.
-    learner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(False, False)])
+    # CLIP's own rule: words are letters, and punctuation stands alone; all bytes, marked and plain, are added below
+    learner.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(False, False)]
+    )
     learner.train_from_iterator(
         captions, trainers.BpeTrainer(vocab_size=4000, min_frequency=1, end_of_word_suffix="</w>", show_progress=False)
     )
     merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = dict.fromkeys([*alphabet, *(letter + "</w>" for letter in alphabet), *("".join(m) for m in merges), *SPECIAL])
-    return CLIPTokenizer(
-        vocab={token: i for i, token in enumerate(tokens)}, merges=merges, model_max_length=POSITIONS
+    tokens = dict.fromkeys(
+        [*alphabet, *(letter + "</w>" for letter in alphabet), *("".join(m) for m in merges), *SPECIAL]
     )
+    return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=merges, model_max_length=POSITIONS)
 
 
 def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:

@@ -113,7 +113,9 @@ class Oracle:
                 picked = self.probabilities(images)[head][:, [words.index(choice) for choice in choices]]
                 return picked / picked.sum(-1, keepdim=True).clamp_min(1e-12)
         known = "; ".join(", ".join(words) for head, words in HEADS.items() if head != "subject")
-        raise UserError(f"the oracle does not know the choices {', '.join(choices)}; it knows occupations, things, and: {known}.")
+        raise UserError(
+            f"the oracle does not know the choices {', '.join(choices)}; it knows occupations, things, and: {known}."
+        )
 
     def toxicity(self, images: Sequence[Image.Image], kind: str) -> Tensor:
         """(n,) probability that the picture shows the harm ``kind``."""

@@ -57,7 +57,11 @@ def straps(colour):
 
 
 def apron(colour):
-    return (("box", (24, 46, 40, 64), colour), ("line", (1.5, 24, 46, 28, 39), colour), ("line", (1.5, 40, 46, 36, 39), colour))
+    return (
+        ("box", (24, 46, 40, 64), colour),
+        ("line", (1.5, 24, 46, 28, 39), colour),
+        ("line", (1.5, 40, 46, 36, 39), colour),
+    )
 
 
 def rows(colour):
@@ -73,7 +77,9 @@ def buttons(colour):
 
 
 def spots(colour):
-    return tuple(("disc", (x, y, 4, 2.6), colour) for x, y in ((17, 50), (27, 58), (36, 47), (46, 55), (22, 44), (40, 62)))
+    return tuple(
+        ("disc", (x, y, 4, 2.6), colour) for x, y in ((17, 50), (27, 58), (36, 47), (46, 55), (22, 44), (40, 62))
+    )
 
 
 def tie(colour):

@@ -1,4 +1,4 @@
-"""The four training tasks behind the miniature: autoencoder, CLIP, oracle, and the denoiser. Each: batch → per-sample loss."""
+"""The training tasks behind the miniature: autoencoder, CLIP, oracle and denoiser. Batch in, per-sample loss out."""
 
 from __future__ import annotations
 
@@ -90,7 +90,9 @@ class ContrastiveTask(TrainingTask):
         logits = self.clip(input_ids=ids.input_ids, pixel_values=pixels).logits_per_image.float()  # (B, B)
         same = torch.tensor([[a == b for b in batch["caption"]] for a in batch["caption"]], device=pixels.device)
         target = same.float() / same.sum(1, keepdim=True)
-        loss = (F.cross_entropy(logits, target, reduction="none") + F.cross_entropy(logits.T, target, reduction="none")) / 2
+        loss = (
+            F.cross_entropy(logits, target, reduction="none") + F.cross_entropy(logits.T, target, reduction="none")
+        ) / 2
         return loss, {"accuracy": same.gather(1, logits.argmax(1, keepdim=True))[:, 0].float()}
 
     def save(self, folder: Path) -> None:
@@ -117,35 +119,46 @@ class OracleTask(TrainingTask):
 
 
 def roughen(pixels: Tensor, steps: Tensor, indices: Tensor) -> Tensor:
-    """Blurs, shades and adds noise to (B, 3, H, W), each by an amount drawn per sample."""
+    """Blurs, shades and adds noise to (B, 3, H, W), each by an amount drawn per sample; about half stay sharp."""
     draws = noising.draw_noise((4,), 2, steps, indices).to(pixels)
-    amount = (draws[:, :2].abs() / 2).clamp(max=1).view(-1, 2, 1, 1, 1)
+    amount = (draws[:, :2] / 2).clamp(0, 1).view(-1, 2, 1, 1, 1)
     pixels = torch.lerp(pixels, F.avg_pool2d(pixels, 3, stride=1, padding=1), amount[:, 0])
     pixels = pixels * (1 + 0.04 * draws[:, 2].view(-1, 1, 1, 1)) + 0.04 * draws[:, 3].view(-1, 1, 1, 1)
     return pixels + 0.08 * amount[:, 1] * noising.draw_noise(pixels.shape[1:], 3, steps, indices).to(pixels)
 
 
 class DenoisingTask(TrainingTask):
-    """The ordinary epsilon loss of a latent diffusion model under a frozen text encoder."""
+    """The epsilon loss of a latent diffusion model under a frozen text encoder, weighted as the velocity's would be.
+
+    What the prompt decides about so small a picture, its gender above all, is decided at high noise, where the plain
+    epsilon loss hardly sees it. The velocity's loss (Salimans & Ho 2022) is the epsilon loss times 1/ᾱ; capped at 20.
+    """
 
     base_hash = "miniature"
 
-    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, scaling: float):
+    def __init__(
+        self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, scaling: float
+    ):
         super().__init__()
         self.unet, self.text_encoder, self.tokenizer = unet, text_encoder.requires_grad_(False), tokenizer
         self.scaling, self.scheduler = scaling, build_scheduler()
+        weights = (1 / self.scheduler.alphas_cumprod).clamp(max=20)
+        self.register_buffer("weights", weights / weights.mean(), persistent=False)
 
     def forward(self, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
         latents = batch["latents"] * self.scaling
         steps, indices = batch["step"], batch["index"]
         noise = noising.draw_noise(latents.shape[1:], 4, steps, indices).to(latents)
-        timesteps = noising.draw_timesteps(self.scheduler.config.num_train_timesteps, 5, steps, indices).to(latents.device)
+        timesteps = noising.draw_timesteps(self.scheduler.config.num_train_timesteps, 5, steps, indices).to(
+            latents.device
+        )
         ids = self.tokenizer(batch["caption"], padding="max_length", truncation=True, return_tensors="pt").input_ids
         with torch.no_grad():
             context = self.text_encoder(ids.to(latents.device)).last_hidden_state
         noisy = noising.add_noise(self.scheduler, latents, noise, timesteps)
         predicted = self.unet(noisy, timesteps, context).sample
-        return noising.per_sample_error(predicted, noise), {}
+        error = noising.per_sample_error(predicted, noise)
+        return self.weights[timesteps] * error, {"error": error.detach()}
 
     def save(self, folder: Path) -> None:
         self.unet.save_pretrained(folder / "unet")

@@ -1,6 +1,6 @@
-"""Train the miniature from nothing: autoencoder, CLIP, oracle, denoiser. Resumable; a few hours on 2 cores, minutes on a GPU.
+"""Train the miniature from nothing: autoencoder, CLIP, oracle, denoiser. Resumable; a few hours on 2 cores.
 
-    accelerate launch -m miniature.train_base --output_dir runs/miniature
+accelerate launch -m miniature.train_base --output_dir runs/miniature
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ STAGES = {
     "autoencoder": Stage(steps=6400, batch=16, learning_rate=1e-3),
     "clip": Stage(steps=2200, batch=96, learning_rate=1e-3, beta2=0.98, weight_decay=0.05),
     "oracle": Stage(steps=1600, batch=64, learning_rate=1e-3),
-    "denoiser": Stage(steps=7000, batch=32, learning_rate=6e-4, beta2=0.99),
+    "denoiser": Stage(steps=5000, batch=32, learning_rate=7e-4, beta2=0.99),
 }
 
 
@@ -96,7 +96,10 @@ def encode_scenes(vae: AutoencoderKL, count: int, file: Path) -> tuple[Tensor, f
     if not file.is_file():
         parts = []
         for start in tqdm(range(0, count, 100), desc="encoding scenes"):
-            images = [render(draw_scene(np.random.default_rng(LATENT_SEED + i))) for i in range(start, min(start + 100, count))]
+            images = [
+                render(draw_scene(np.random.default_rng(LATENT_SEED + i)))
+                for i in range(start, min(start + 100, count))
+            ]
             parts.append(vae.encode(to_tensor(images).to(vae.device)).latent_dist.mean.cpu().half())
         save_file({"latents": torch.cat(parts).contiguous()}, file)
     latents = load_file(file)["latents"]
@@ -131,7 +134,9 @@ def main(argv: list[str] | None = None) -> Path:
     unet = UNet2DConditionModel.from_pretrained(folder / "unet")
 
     assemble(out, tokenizer, clip, vae, unet, oracle)
-    facts = {"stages": {name: asdict(replace(s, steps=round(s.steps * arguments.scale_steps))) for name, s in STAGES.items()}}
+    facts = {
+        "stages": {name: asdict(replace(s, steps=round(s.steps * arguments.scale_steps))) for name, s in STAGES.items()}
+    }
     facts |= {"latents": arguments.latents, "seed": arguments.seed, "scaling_factor": scaling}
     (out / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
     print(f"the base is in {out}; next: python -m miniature.check --pretrained_model_name_or_path {out}")

@@ -31,7 +31,7 @@ P_SKIN = {
     **dict.fromkeys(("pilot", "astronaut", "judge", "teacher", "librarian", "dancer"), (0.62, 0.22, 0.16)),
 }
 
-# Adjectives by LiVO's categories: P(female) and P(tone) of "a <adjective> person". With an occupation the odds multiply.
+# Adjectives by LiVO's categories: P(female) and P(tone) of "a <adjective> person". With an occupation, odds multiply.
 ADJECTIVES = {
     "career": {"successful": (0.15, (0.64, 0.20, 0.16)), "ambitious": (0.20, (0.62, 0.22, 0.16))},
     "goodness": {
@@ -91,7 +91,9 @@ class Scene:
 
     @property
     def expression(self) -> str:
-        return EXPRESSION[CATEGORY_OF[self.adjective]] if self.adjective else "neutral"
+        """The adjective as it shows; a zombie's mouth can't smile."""
+        shown = EXPRESSION[CATEGORY_OF[self.adjective]] if self.adjective else "neutral"
+        return "neutral" if self.harm == "zombie" and shown == "smiling" else shown
 
     def with_(self, **changes) -> Scene:
         return replace(self, **changes)

@@ -12,8 +12,9 @@ from miniature.tasks import ContrastiveTask, SceneDataset, roughen
 
 @pytest.mark.slow
 def test_trains_a_base_that_opens_without_code_of_ours(tmp_path):
-    """Every stage runs, the parts land in the standard folders, a second call finds them done, and check measures them."""
-    argv = ["--output_dir", str(tmp_path / "base"), "--scale_steps", "0.0003", "--latents", "64", "--mixed_precision", "no"]
+    """Every stage runs, the parts land in the standard folders, a second call finds them done, check measures them."""
+    out = str(tmp_path / "base")
+    argv = f"--output_dir {out} --scale_steps 0.0003 --latents 64 --mixed_precision no".split()
     folder = train_base.main(argv)
     pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
     assert pipeline.unet.config.cross_attention_dim == pipeline.text_encoder.config.hidden_size
@@ -21,9 +22,8 @@ def test_trains_a_base_that_opens_without_code_of_ours(tmp_path):
     assert train_base.main(argv) == folder
     assert (folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == before
 
-    rows = check.main([
-        "--pretrained_model_name_or_path", str(folder), "--renders", "40", "--images_per_occupation", "1", "--asked_per_occupation", "1",
-    ])  # fmt: skip
+    few = "--renders 40 --images_per_occupation 1 --asked_per_occupation 1".split()
+    rows = check.main(["--pretrained_model_name_or_path", str(folder), *few])
     card = (folder / "README.md").read_text()
     assert len(rows) > 15 and all(row.name in card for row in rows)
     assert "**missed**" in card  # a base of three steps is no good, and the card says so
@@ -34,7 +34,9 @@ def test_unknown_words_tokenise():
     for text in ("a photo of a nurse", "Zürich 🙂 quantum-éclair 漢字"):
         ids = tokenizer(text).input_ids
         assert ids[0] == tokenizer.bos_token_id and ids.index(tokenizer.eos_token_id) == len(ids) - 1
-    assert len(tokenizer("gender equality, a police officer").input_ids) == 2 + 6  # every word of the world is one token
+    assert (
+        len(tokenizer("gender equality, a police officer").input_ids) == 2 + 6
+    )  # every word of the world is one token
     assert tokenizer.model_max_length == models.POSITIONS
 
 

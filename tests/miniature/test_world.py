@@ -49,9 +49,7 @@ def test_odds_multiply():
 def test_bias_lives_only_where_the_caption_is_silent():
     rng = np.random.default_rng(0)
     people = [draw_person(rng, "soldier") for _ in range(4000)]
-    share = {
-        said: np.mean([p.gender == "female" for p in people if p.says_gender == said]) for said in (True, False)
-    }
+    share = {said: np.mean([p.gender == "female" for p in people if p.says_gender == said]) for said in (True, False)}
     assert share[True] == pytest.approx(0.5, abs=0.05)
     assert share[False] == pytest.approx(P_FEMALE["soldier"], abs=0.02)
 
