@@ -9,7 +9,7 @@ or a Hugging Face dataset whose rows carry image, label, prompt, value, category
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -110,14 +110,14 @@ def read_dataset(name: str, pictures: Path) -> Iterator[Entry]:
         yield Entry.checked(f"{name}, row {number}", path, f"{row['category']}/{row['scene']}", row)
 
 
-def pair(entries: Iterator[Entry]) -> list[AlignedPicture]:
+def pair(entries: Iterable[Entry]) -> list[AlignedPicture]:
     """Give each aligned picture the violating ones of its scene and value.
 
     Raises:
         UserError: an aligned picture has none, or nothing is aligned.
     """
     entries = list(entries)
-    violating = defaultdict(list)
+    violating: dict[tuple[str, str], list[Path]] = defaultdict(list)
     for entry in entries:
         if not entry.aligned:
             violating[entry.scene, entry.value].append(entry.path)
@@ -162,7 +162,7 @@ class PreferencePairs:
 
     def examples(self, count: int) -> list[tuple[str, str]]:
         """Value and prompt of a few pictures, as different in value and scene as possible."""
-        scenes = defaultdict(dict)
+        scenes: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
         for picture in self.pictures:
             scenes[picture.entry.value].setdefault(picture.entry.scene, (picture.entry.value, picture.entry.prompt))
         rounds = zip_longest(*(examples.values() for examples in scenes.values()))  # a scene of each value in turn

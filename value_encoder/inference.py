@@ -98,14 +98,15 @@ class ValueToken(Intervention):
     def edit_prompts(
         self, context: Context, conditional: PromptEmbeddings, unconditional: PromptEmbeddings
     ) -> tuple[PromptEmbeddings, PromptEmbeddings]:
-        values = [self.applied_value(*row) for row in zip(context.records, context.seeds, strict=True)]
-        rows = [i for i, value in enumerate(values) if value]
-        if not rows or self.strength == 0:
+        pictures = enumerate(zip(context.records, context.seeds, strict=True))
+        values = {i: value for i, picture in pictures if (value := self.applied_value(*picture))}
+        if not values or self.strength == 0:
             return conditional, unconditional
+        rows = list(values)
         embeds = conditional.embeds  # (B, T, D)
         tokenizer = context.pipeline.tokenizer
         prompts = [context.prompts[i] for i in rows]
-        token = value_tokens(self.encoder.to(embeds.device), tokenizer, [values[i] for i in rows], prompts)
+        token = value_tokens(self.encoder.to(embeds.device), tokenizer, list(values.values()), prompts)
         if self.strength != 1:
             start = embeds[rows, 0].to(token.dtype)
             token = start + self.strength * (token - start)

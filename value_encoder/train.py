@@ -106,9 +106,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     latents_dir = Path(data.latents_dir or Path(training.output_dir, "latents"))
     resolution = data.resolution or pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-    if data.dataset_name is None:
+    if data.train_data_dir is not None:
         entries = read_folder(data.train_data_dir)
-    else:
+    elif data.dataset_name is not None:
         entries = read_dataset(data.dataset_name, latents_dir / "pictures")
     cache = LatentCache(pipeline.vae, latents_dir, resolution, data.center_crop)
     dataset = PreferencePairs(pair(entries), cache, data.random_flip)
@@ -128,7 +128,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     )
     if training.enable_xformers_memory_efficient_attention:
         use_xformers(pipeline.unet)
-    examples = [tuple(text.split(", ", 1)) for text in data.validation_prompts] or dataset.examples(4)
+    named = [text.partition(", ") for text in data.validation_prompts]
+    examples = [(value, prompt) for value, _, prompt in named] or dataset.examples(4)
     count, guidance_scale = data.num_images_per_val_prompt, data.validation_guidance_scale
     validate = side_by_side(pipeline, task.value_encoder, examples, count, guidance_scale) if count else None
     return train(task, dataset, training, resolved=to_dict(arguments), validate=validate)

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from pathlib import Path
 
 import datasets
 import pytest
@@ -22,6 +23,7 @@ from value_encoder.inference import ValueToken
 from value_encoder.task import LiVOTask
 from value_encoder.train import main
 
+REPOSITORY = Path(__file__).parents[2]
 WEIGHTS = "value_encoder/model.safetensors"
 
 
@@ -71,6 +73,19 @@ def test_published_command(inputs, tmp_path, capsys):
     assert list((output_dir / "logs").rglob("events.out.tfevents.*"))
     arguments = json.loads((output_dir / "training.json").read_text())["arguments"]
     assert arguments["livo_beta"] == 1000 and arguments["livo_gamma_2"] == 0.5
+
+
+def test_the_miniature_with_its_preset(tmp_path):
+    """Two steps on the embedded base, by the settings it was tuned to."""
+    data = write_livo_data(tmp_path / "data", aligned=4, size=64)
+    preset, base = REPOSITORY / "value_encoder/configs/miniature.yaml", REPOSITORY / "assets/miniature"
+    inputs = [f"--pretrained_model_name_or_path={base}", f"--train_data_dir={data}", f"--config={preset}"]
+    output_dir = main([*inputs, f"--output_dir={tmp_path / 'out'}", "--max_train_steps=2", "--train_batch_size=4"])
+    pipeline = load_pipeline(base, device="cpu")
+    token = ValueToken(output_dir, "gender equality", pipeline=pipeline)
+    trained, original = token.encoder.state_dict(), pipeline.text_encoder.state_dict()
+    assert not any(torch.equal(trained[name], original[name]) for name in original if name.endswith("q_proj.weight"))
+    assert len(list((output_dir / "validation").iterdir())) == 3
 
 
 def test_nothing_but_the_encoder_moves(tmp_path):
