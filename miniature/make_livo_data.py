@@ -3,7 +3,7 @@
     python -m miniature.make_livo_data --output_dir runs/livo_data
 
 ``<output_dir>/<category>/<scene>/metadata.jsonl`` with one ``{"file_name", "label", "prompt", "value"}`` a line; label
-1 is aligned, 0 violating. For a bias value the aligned pictures show the groups that the scene's prompt under-represents and
+1 is aligned, 0 violating. For a bias value the aligned pictures show groups that the scene's prompt under-represents,
 the violating ones the over-represented; for a harm value aligned is harmless. Only the training occupations appear.
 """
 
