@@ -18,12 +18,13 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from diffusion_base.errors import UserError
+from diffusion_base.training_task import TrainingTask
 
 # Arguments that may change when a run is continued: where things lie, what is reported, how the same batch is cut.
 # What they stand for is checked itself where it matters: the base's hash, the samples of a step, the schedule's length.
@@ -75,7 +76,7 @@ def starting_point(output_dir: Path, resume: str | None) -> Path | None:
 
 def save(
     folder: Path,
-    task: nn.Module,
+    task: TrainingTask,
     optimizer: Optimizer,
     lr_scheduler: LRScheduler,
     scaler: GradScaler | None,
@@ -89,10 +90,12 @@ def save(
         UserError: the disk is full or not writable; earlier checkpoints stay as they are.
     """
     moments = optimizer.state_dict()
-    tensors, numbers = {}, {}
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, float] = {}
     for parameter, values in moments["state"].items():
         for name, value in values.items():
-            (tensors if hasattr(value, "shape") else numbers)[f"{parameter}.{name}"] = value
+            target: dict[str, Any] = tensors if isinstance(value, Tensor) else numbers
+            target[f"{parameter}.{name}"] = value
     state = {
         "step": step,
         "run": run,
@@ -114,7 +117,7 @@ def save(
 
 def load(
     folder: Path,
-    task: nn.Module,
+    task: TrainingTask,
     optimizer: Optimizer,
     lr_scheduler: LRScheduler,
     scaler: GradScaler | None,
@@ -151,7 +154,7 @@ def load(
     return state["step"]
 
 
-def trainable(task: nn.Module) -> dict[str, Any]:
+def trainable(task: TrainingTask) -> dict[str, Tensor]:
     """What is trained, by parameter name; the tensors share the parameters' memory."""
     return {name: parameter.detach() for name, parameter in task.named_parameters() if parameter.requires_grad}
 

@@ -19,9 +19,9 @@ def load_image(path: Path) -> Image.Image:
         UserError: the file is missing, truncated or no picture.
     """
     try:
-        with Image.open(path) as image:
-            image.load()
-            image = ImageOps.exif_transpose(image)
+        with Image.open(path) as file:
+            file.load()
+            image: Image.Image = ImageOps.exif_transpose(file)
             if "transparency" in image.info:  # a palette's transparent entries
                 image = image.convert("RGBA")
             return image.convert("RGB")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models import AutoencoderKL
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -43,7 +43,7 @@ def encode_live(vae: AutoencoderKL, pixels: Tensor, seed: int, steps: Sequence[i
     moments = posterior_moments(vae, pixels)
     generators = [per_sample_generator(seed, s, i, "posterior") for s, i in zip(steps, indices, strict=True)]
     noise = torch.stack([torch.randn(moments.shape[2:], generator=generator) for generator in generators])
-    return sample_posterior(moments, noise.to(moments.device), vae.config.scaling_factor)
+    return sample_posterior(moments, noise.to(moments.device), vae.config["scaling_factor"])
 
 
 class LatentCache:
@@ -65,7 +65,7 @@ class LatentCache:
         """
         self.vae, self.folder, self.resolution, self.center_crop = vae, Path(folder), resolution, center_crop
         self.batch_size = batch_size
-        self.scaling_factor: float = vae.config.scaling_factor
+        self.scaling_factor: float = vae.config["scaling_factor"]
         self.files: dict[Path, Path] = {}
 
     def encode(self, paths: Iterable[Path]) -> None:

@@ -4,7 +4,6 @@ Randomness is a function of (seed, step, sample), never of history. So a continu
 step's gradient is the same however its samples are spread over processes and accumulation.
 """
 
-from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
@@ -14,9 +13,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, send_to_device
+from diffusers.models import UNet2DConditionModel
 from diffusers.optimization import get_scheduler
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from diffusion_base import checkpoint
@@ -26,27 +26,7 @@ from diffusion_base.noising import per_sample_generator
 from diffusion_base.processes import process_state, use_cpu
 from diffusion_base.tracking import RunningMeans, available_tracker, log_pictures, start_trackers
 from diffusion_base.training_arguments import TrainingArguments
-
-
-class TrainingTask(nn.Module):
-    """What the loop trains: the frozen base (`requires_grad_(False)`) and the trainable part (float32) in one module.
-
-    It is prepared and called as a whole, so that several processes synchronise whatever is trained inside it.
-    """
-
-    base_hash: str
-    """Identifies the frozen base: a checkpoint of another base is refused."""
-
-    @abstractmethod
-    def forward(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of each sample (B,), and detached figures (B,) to log: the same names for every batch.
-
-        `batch["step"]` and `batch["index"]`, (B,) long on the CPU, are what to derive noise and timesteps from.
-        """
-
-    @abstractmethod
-    def save(self, folder: Path) -> None:
-        """Write what people exchange: safetensors and JSON."""
+from diffusion_base.training_task import TrainingTask
 
 
 def train(
@@ -129,10 +109,10 @@ def train(
     for batch in batches:
         # Step and index stay on the CPU: reading them there stalls nothing. (DDP would move them if this were a dict.)
         keys = {"step": batch["step"], "index": batch["index"]}
-        batch = MappingProxyType(send_to_device(batch, accelerator.device, non_blocking=True) | keys)
+        moved = MappingProxyType(send_to_device(batch, accelerator.device, non_blocking=True) | keys)
         torch.manual_seed(per_sample_generator(arguments.seed, step, int(keys["index"][0]), "dropout").initial_seed())
         with accelerator.accumulate(prepared):
-            loss, metrics = prepared(batch)  # (B,) each
+            loss, metrics = prepared(moved)  # (B,) each
             # equal batches: the mean over accumulation (accelerate's) and processes (DDP's) is that of all samples
             accelerator.backward(loss.mean())
             if accelerator.sync_gradients:
@@ -182,7 +162,7 @@ def train(
     return output_dir
 
 
-def use_xformers(unet: nn.Module) -> None:
+def use_xformers(unet: UNet2DConditionModel) -> None:
     """Switch a UNet to xformers' attention, or say in one line why torch's own stays."""
     try:
         unet.enable_xformers_memory_efficient_attention()
@@ -219,9 +199,10 @@ def _optimizer(
     adam: Any = torch.optim.AdamW
     if arguments.use_8bit_adam:
         try:
-            from bitsandbytes.optim import AdamW8bit as adam
+            from bitsandbytes.optim import AdamW8bit
         except ImportError:
             raise UserError("--use_8bit_adam needs bitsandbytes: pip install bitsandbytes") from None
+        adam = AdamW8bit
     return adam(
         parameters,
         lr=arguments.learning_rate * (samples_per_step if arguments.scale_lr else 1),

@@ -77,8 +77,8 @@ class TrainingArguments:
     """Steps between log entries, each a mean over those steps. The device is waited for only then."""
 
     def __post_init__(self) -> None:
-        positive = ("train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "checkpointing_steps")
-        positive += ("validation_steps", "logging_steps", "max_grad_norm", "max_train_steps", "checkpoints_total_limit")
+        positive = ["train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "checkpointing_steps"]
+        positive += ["validation_steps", "logging_steps", "max_grad_norm", "max_train_steps", "checkpoints_total_limit"]
         for name in positive:
             value = vars(self)[name]
             if value is not None and value <= 0:
