@@ -40,7 +40,8 @@ class BatchOrder:
         self.steps = range(0)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order, order_of = np.empty(0, np.int64), -1
+        order: np.ndarray = np.empty(0, np.int64)
+        order_of = -1
         for step in self.steps:
             epoch, position = divmod(step, self.steps_per_epoch)
             if epoch != order_of:

@@ -52,7 +52,9 @@ def accuracy_figures(rows: Sequence[dict], key: str, metric: str, *, method: str
     """Share of pictures that show what their record says under `key`, by each judge."""
     figures = []
     for judge_rows in by(rows, "judge", "version"):
-        values = [np.mean([row["answer"] == row[key] for row in prompt]) for prompt in by(judge_rows, "prompt_index")]
+        values = [
+            float(np.mean([row["answer"] == row[key] for row in prompt])) for prompt in by(judge_rows, "prompt_index")
+        ]
         figures.append(figure(judge_rows, metric, values, method=method, group=group))
     return figures
 

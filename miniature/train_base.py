@@ -45,7 +45,7 @@ STAGES = {
     "autoencoder": Stage(steps=6400, batch=16, learning_rate=1e-3),
     "clip": Stage(steps=2200, batch=96, learning_rate=1e-3, beta2=0.98, weight_decay=0.05),
     "oracle": Stage(steps=1600, batch=64, learning_rate=1e-3),
-    "denoiser": Stage(steps=5000, batch=32, learning_rate=7e-4, beta2=0.99),
+    "denoiser": Stage(steps=6300, batch=32, learning_rate=7e-4, beta2=0.99),
 }
 
 
@@ -113,6 +113,12 @@ def assemble(folder: Path, tokenizer, clip: CLIPModel, vae: AutoencoderKL, unet,
     tokenizer.save_pretrained(folder / "clip")
     models.build_image_processor().save_pretrained(folder / "clip")
     oracle.save(folder / "oracle")
+    for part in (
+        "text_encoder",
+        "clip",
+    ):  # or transformers would open these two in half precision, beside a float32 UNet
+        config = folder / part / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
 
 
 def main(argv: list[str] | None = None) -> Path:

