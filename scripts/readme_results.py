@@ -17,7 +17,7 @@ from evaluation.figures import by, in_words
 from evaluation.scoring import read_set
 
 ROOT = Path(__file__).resolve().parents[1]
-MARK = re.compile(r"<!-- results -->.*?(<!-- /results -->|(?=\n## ))", flags=re.S)
+MARK = re.compile(r"<!-- results -->.*?<!-- /results -->", flags=re.S)
 # base set, LiVO set, how many of its prompts to show
 COLUMNS = (
     ("occupations-base", "occupations-gender-livo", 4),
