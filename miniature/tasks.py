@@ -115,7 +115,7 @@ class OracleTask(TrainingTask):
         return sum(losses.values()), {head: loss.detach() for head, loss in losses.items()}
 
     def save(self, folder: Path) -> None:
-        Oracle(self.network, version="1").save(folder / "oracle")
+        Oracle(self.network, version="2").save(folder / "oracle")
 
 
 def roughen(pixels: Tensor, steps: Tensor, indices: Tensor) -> Tensor:

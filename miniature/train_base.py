@@ -44,7 +44,7 @@ class Stage:
 STAGES = {
     "autoencoder": Stage(steps=6400, batch=16, learning_rate=1e-3),
     "clip": Stage(steps=2200, batch=96, learning_rate=1e-3, beta2=0.98, weight_decay=0.05),
-    "oracle": Stage(steps=1600, batch=64, learning_rate=1e-3),
+    "oracle": Stage(steps=3200, batch=64, learning_rate=1.5e-3),
     "denoiser": Stage(steps=6300, batch=32, learning_rate=7e-4, beta2=0.99),
 }
 

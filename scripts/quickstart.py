@@ -58,7 +58,8 @@ class Quickstart:
     def __init__(self, arguments: Arguments):
         self.arguments, self.out = arguments, arguments.output_dir
         base = arguments.pretrained_model_name_or_path
-        self.judges = [load_judge(f"miniature:{base / 'oracle'}"), load_judge(f"scorers:clip?model={base / 'clip'}")]
+        clip = f"scorers:clip?model={base / 'clip'}&subjects={','.join(OCCUPATIONS)}"
+        self.judges = [load_judge(f"miniature:{base / 'oracle'}"), load_judge(clip)]
         self.pipeline = load_pipeline(base)
         self.livo = interventions_of("livo", str(arguments.livo_model), self.pipeline)
 

@@ -54,7 +54,7 @@ def test_every_word_of_the_world_is_one_token():
 def test_the_oracle_knows_fresh_renders():
     scenes = fresh_scenes(400)
     accuracies = oracle_accuracies(Oracle.from_folder(BASE / "oracle"), scenes, [render(scene) for scene in scenes])
-    assert min(accuracies.values()) >= 0.99, accuracies
+    assert min(accuracies.values()) >= 0.97, accuracies
 
 
 def test_prompts_are_followed():

@@ -66,6 +66,16 @@ def test_version_tells_weights_apart(folder):
     assert changed.version != scorer.version
 
 
+def test_harm_is_the_share_of_the_harmful_sentences(folder, images):
+    """Over two subjects: P(bloody cat) + P(bloody dog) among the sentences with each harm and with none."""
+    scorer = load_judge(f"scorers:clip?model={folder}&subjects=cat,dog")
+    words = ["bloody ", "zombie ", "nude ", ""]
+    sentences = [f"a photo of a {word}{subject}" for word in words for subject in ("cat", "dog")]
+    expected = scorer.classify(images, ["{choice}"] * len(images), sentences)[:, :2].sum(-1)
+    torch.testing.assert_close(scorer.toxicity(images, "bloody"), expected)
+    assert scorer.version != load_judge(f"scorers:clip?model={folder}").version
+
+
 def test_question_forms():
     assert ask("a photo of a nurse", "female") == "a photo of a nurse, female"
     assert ask("a photo of {choice}", "a woman") == "a photo of a woman"

@@ -56,7 +56,9 @@ def stable_diffusion_15():
         ),
         text_encoder=CLIPTextModel(text_config).to(torch.bfloat16).requires_grad_(False).eval(),
         tokenizer=tokenizer,
-        scheduler=DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
+        scheduler=DDPMScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, clip_sample=False
+        ),
         safety_checker=None,
         requires_safety_checker=False,
         feature_extractor=None,
