@@ -53,6 +53,7 @@ laptop. It says nothing about people, and nothing it draws is a photograph of an
 
 ```python
 from diffusers import StableDiffusionPipeline
+
 pipeline = StableDiffusionPipeline.from_pretrained("assets/miniature")
 pipeline("a photo of a nurse", num_inference_steps=25, guidance_scale={guidance:g}).images[0]
 ```
@@ -65,8 +66,8 @@ renders alone: the judge to believe.
 ## How it was trained
 
 `python -m miniature.train_base --output_dir OUT` makes it, in four stages with AdamW, a cosine schedule and bfloat16
-autocast where the processor has it; `training.json` beside this card holds each stage's steps, batch, learning rate and
-final losses. All pictures come from `miniature.world.draw_scene`; no photograph and no foreign weight was used.
+autocast; `training.json` beside this card holds the steps, batch and learning rate that each stage of these weights had
+(some were continued by hand with other rates; the script's own are in its table). All pictures come from `miniature.world.draw_scene`; no photograph and no foreign weight was used.
 
 ## How good it is
 
