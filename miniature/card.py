@@ -67,7 +67,8 @@ renders alone: the judge to believe.
 
 `python -m miniature.train_base --output_dir OUT` makes it, in four stages with AdamW, a cosine schedule and bfloat16
 autocast; `training.json` beside this card holds the steps, batch and learning rate that each stage of these weights had
-(some were continued by hand with other rates; the script's own are in its table). All pictures come from `miniature.world.draw_scene`; no photograph and no foreign weight was used.
+(some were continued by hand with other rates; the script's own are in its table). All pictures come from
+`miniature.world.draw_scene`; no photograph and no foreign weight was used.
 
 ## How good it is
 
