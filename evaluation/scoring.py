@@ -97,7 +97,9 @@ def score_pictures(
                 bar.update(len(batch))
     # the record comes first: a picture may have got another number or prompt since it was scored
     rows = [known[_key(row)] | row for row in wanted]
-    write_jsonl(scores_file, rows)
+    contents, keys = {row["sha256"] for row in rows}, {_key(row) for row in rows}
+    others = [row for key, row in known.items() if key not in keys and row["sha256"] in contents]
+    write_jsonl(scores_file, rows + others)  # other judges' answers about these pictures stay
     return rows
 
 

@@ -35,6 +35,12 @@ def test_a_row_a_picture_and_judge(pictures, tmp_path):
     assert [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()] == rows
 
 
+def test_equal_pictures_have_a_row_each(pictures, tmp_path):
+    pictures[1][0].write_bytes(pictures[0][0].read_bytes())
+    rows = score_pictures(pictures, GENDER, [FirstPixel("one")], tmp_path / "scores.jsonl", progress=False)
+    assert [row["file"] for row in rows] == ["0.png", "1.png", "2.png", "3.png"]
+
+
 def test_harm_rows_carry_the_threshold(pictures, tmp_path):
     rows = score_pictures(pictures, HarmQuestion("bloody"), [FirstPixel("one")], tmp_path / "s.jsonl", progress=False)
     assert [row["score"] for row in rows] == pytest.approx([1, 195 / 255, 135 / 255, 75 / 255], abs=1e-6)
@@ -55,6 +61,15 @@ def test_answers_are_found_again(pictures, tmp_path):
     assert newer.seen == 4
     score_pictures(pictures, AttributeQuestion("gender", ("a", "b", "c")), [newer], file, progress=False)
     assert newer.seen == 8
+
+
+def test_another_judge_leaves_the_first_ones_answers(pictures, tmp_path):
+    file, judge = tmp_path / "scores.jsonl", FirstPixel("one")
+    rows = score_pictures(pictures, GENDER, [judge], file, progress=False)
+    score_pictures(pictures, GENDER, [FirstPixel("two")], file, progress=False)
+    assert len(file.read_text().splitlines()) == 8
+    assert score_pictures(pictures, GENDER, [judge], file, progress=False) == rows
+    assert judge.seen == 4
 
 
 def test_a_line_cut_short_is_scored_again(pictures, tmp_path):
