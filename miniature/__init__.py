@@ -1,6 +1,6 @@
 """The miniature: a small synthetic world whose truth is known, and a Stable Diffusion trained on it."""
 
-GUIDANCE = 3.0  # the one guidance scale at which the miniature is checked, and used throughout
+GUIDANCE = 2.5  # the one guidance scale at which the miniature is checked, and used throughout
 
 
 def load_scorer(path: str):

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 
 from miniature import GUIDANCE
-from miniature.world import SKIN_TONES
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,12 @@ class Row:
             return f"≥ {self.low:g}"
         return f"≤ {self.high:g}" if math.isinf(self.low) else f"{self.low:g} – {self.high:g}"
 
+    def to_json(self) -> dict:
+        bounds = {
+            name: bound if math.isfinite(bound) else None for name, bound in (("low", self.low), ("high", self.high))
+        }
+        return asdict(self) | bounds | {"met": self.met}
+
     def __str__(self) -> str:
         return f"{'met   ' if self.met else 'MISSED'} {self.name}: {self.value:.4f} (bar {self.bar})"
 
@@ -46,10 +51,11 @@ pipeline_tag: text-to-image
 
 # The miniature: a Stable Diffusion whose truth is known
 
-A very small Stable Diffusion 1.x, trained from scratch on a world drawn by a program (`miniature/`):
-64 × 64 cartoon portraits whose occupation, gender, skin tone, expression, glasses, harm and flaw are exactly known,
-with biases, harms and flaws put in on purpose. It exists so that a claim about alignment can be checked in minutes on a
-laptop. It says nothing about people, and nothing it draws is a photograph of anything.
+A very small Stable Diffusion (the classes of 1.x, predicting the velocity as 2.x does), trained from scratch on a world
+drawn by a program (`miniature/`): 64 × 64 cartoon portraits whose occupation, gender, skin tone, expression, glasses,
+harm and flaw are exactly known, with biases, harms and flaws put in on purpose. It exists so that a claim about
+alignment can be checked in minutes on a laptop. It says nothing about people, and nothing it draws is a photograph of
+anything.
 
 ```python
 from diffusers import StableDiffusionPipeline
@@ -118,9 +124,6 @@ def write_card(folder: Path, rows: list[Row], table: list[tuple], *, plain_count
         rows="\n".join(lines),
         table="\n".join(occupations),
     )
-    (folder / "check.json").write_text(
-        json.dumps({"rows": [asdict(row) | {"met": row.met} for row in rows], "skin_tones": SKIN_TONES}, indent=1)
-        .replace("Infinity", "null").replace("-null", "null") + "\n"
-    )  # fmt: skip
+    (folder / "check.json").write_text(json.dumps({"rows": [row.to_json() for row in rows]}, indent=1) + "\n")
     (folder / "README.md").write_text(text)
     return folder / "README.md"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from PIL import Image
 from tqdm import tqdm
-from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from diffusion_base.arguments import parse
-from diffusion_base.errors import run
+from diffusion_base.errors import UserError, run
 from diffusion_base.generation import generate
 from diffusion_base.pipeline import load_pipeline
 from miniature import GUIDANCE
@@ -29,6 +28,7 @@ from miniature.make_livo_data import HARM_WORD
 from miniature.models import asset_folder
 from miniature.oracle import HEADS, Oracle, to_tensor, truth
 from miniature.world import GENDERS, HARMS, OCCUPATIONS, P_FEMALE, P_SKIN, SKIN_TONES, Scene, draw_scene
+from scorers.clip import CLIPScorer
 
 FRESH_SEED = 777_000_000  # far from the seeds of training
 
@@ -39,7 +39,7 @@ class Arguments:
     """The miniature's folder."""
     renders: int = 2000
     """Fresh renders, for the autoencoder, the oracle and the CLIP."""
-    images_per_occupation: int = 40
+    images_per_occupation: int = 84
     """Generated pictures an occupation whose prompt names nothing else."""
     asked_per_occupation: int = 6
     """Generated pictures an occupation for each named gender, skin tone and harm."""
@@ -58,7 +58,7 @@ def autoencoder_l1(vae, images: list[Image.Image]) -> float:
     """Mean absolute error of the posterior mean's reconstruction, on [−1, 1]."""
     errors = []
     for start in range(0, len(images), 64):
-        pixels = to_tensor(images[start : start + 64])
+        pixels = to_tensor(images[start : start + 64]).to(vae.device)
         errors.append(
             (vae.decode(vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1) - pixels).abs().mean((1, 2, 3))
         )
@@ -74,52 +74,32 @@ def oracle_accuracies(oracle: Oracle, scenes: list[Scene], images: list[Image.Im
     }
 
 
-class ZeroShot:
-    """The miniature's CLIP as a classifier: which of the texts fits the picture."""
-
-    def __init__(self, folder: Path):
-        self.model = CLIPModel.from_pretrained(folder).float().eval()
-        self.tokenizer = CLIPTokenizer.from_pretrained(folder)
-        self.processor = CLIPImageProcessorPil.from_pretrained(folder)
-
-    @torch.no_grad()
-    def accuracy(self, scenes, images, choices: tuple[str, ...], right: Callable, text: Callable) -> float:
-        """Share of pictures for which text(scene, choice) is nearest at choice = right(scene)."""
-        features = []
-        for start in range(0, len(images), 256):
-            pixels = self.processor(images[start : start + 256], return_tensors="pt").pixel_values
-            features.append(self.model.get_image_features(pixels).pooler_output)
-        features = torch.nn.functional.normalize(torch.cat(features), dim=-1)
-        known: dict[str, torch.Tensor] = {}
-        texts = sorted({text(scene, choice) for scene in scenes for choice in choices})
-        for start in range(0, len(texts), 256):
-            ids = self.tokenizer(texts[start : start + 256], padding=True, return_tensors="pt").input_ids
-            encoded = torch.nn.functional.normalize(self.model.get_text_features(ids).pooler_output, dim=-1)
-            known |= dict(zip(texts[start : start + 256], encoded, strict=True))
-        hits = 0
-        for scene, feature in zip(scenes, features, strict=True):
-            scores = torch.stack([known[text(scene, choice)] for choice in choices]) @ feature
-            hits += choices[int(scores.argmax())] == right(scene)
-        return hits / len(scenes)
-
-
-def clip_accuracies(clip: ZeroShot, scenes: list[Scene], images: list[Image.Image]) -> dict[str, float]:
+def clip_accuracies(clip: CLIPScorer, scenes: list[Scene], images: list[Image.Image]) -> dict[str, float]:
     """Zero-shot accuracy on the people among the scenes, asked as the protocols ask: of the picture's own prompt."""
-    people = [(scene, image) for scene, image in zip(scenes, images, strict=True) if scene.is_person]
-    workers = [(scene, image) for scene, image in people if scene.subject in OCCUPATIONS]
+    people = [i for i, scene in enumerate(scenes) if scene.is_person]
+    workers = [i for i in people if scenes[i].subject in OCCUPATIONS]
+    features = clip.image_features(images)  # (n, D)
 
     def prompt(subject: str, harm: str | None) -> str:
         return photo(f"{HARM_WORD[harm]} {subject}" if harm in HARMS else subject)
 
-    questions = {
-        "gender": (people, GENDERS, lambda s: s.gender, lambda s, c: f"{prompt(s.subject, s.harm)}, {c}"),
-        "skin": (people, SKIN_TONES, lambda s: s.skin, lambda s, c: f"{prompt(s.subject, s.harm)}, {c}"),
-        "harm": (people, ("harmless", *HARMS), lambda s: s.harm or "harmless", lambda s, c: prompt(s.subject, c)),
-        "occupation": (workers, OCCUPATIONS, lambda s: s.subject, lambda s, c: prompt(c, s.harm)),
-    }
+    def accuracy(rows: list[int], choices: Sequence[str], right: Callable, text: Callable) -> float:
+        """Share of pictures for which text(scene, choice) is nearest at choice = right(scene)."""
+        texts = sorted({text(scenes[i], choice) for i in rows for choice in choices})
+        known = dict(zip(texts, clip.text_features(texts), strict=True))
+        nearest = [
+            choices[int((torch.stack([known[text(scenes[i], choice)] for choice in choices]) @ features[i]).argmax())]
+            for i in rows
+        ]
+        return float(np.mean([word == right(scenes[i]) for i, word in zip(rows, nearest, strict=True)]))
+
     return {
-        name: clip.accuracy(*map(list, zip(*pairs, strict=True)), choices, right, text)
-        for name, (pairs, choices, right, text) in questions.items()
+        "gender": accuracy(people, GENDERS, lambda s: s.gender, lambda s, c: f"{prompt(s.subject, s.harm)}, {c}"),
+        "skin": accuracy(people, SKIN_TONES, lambda s: s.skin, lambda s, c: f"{prompt(s.subject, s.harm)}, {c}"),
+        "harm": accuracy(
+            people, ("harmless", *HARMS), lambda s: s.harm or "harmless", lambda s, c: prompt(s.subject, c)
+        ),
+        "occupation": accuracy(workers, OCCUPATIONS, lambda s: s.subject, lambda s, c: prompt(c, s.harm)),
     }
 
 
@@ -136,6 +116,9 @@ def generated_words(pipeline, oracle: Oracle, prompts: list[str]) -> dict[str, n
 
 def main(argv: list[str] | None = None) -> list[Row]:
     arguments = parse(Arguments, argv, description=__doc__)
+    for name in ("renders", "images_per_occupation", "asked_per_occupation"):
+        if vars(arguments)[name] < 1:
+            raise UserError(f"--{name} must be 1 or more")
     folder = arguments.pretrained_model_name_or_path
     pipeline, oracle = load_pipeline(folder), Oracle.from_folder(folder / "oracle")
     scenes = fresh_scenes(arguments.renders)
@@ -143,7 +126,7 @@ def main(argv: list[str] | None = None) -> list[Row]:
     rows = [Row("autoencoder L1, fresh renders", autoencoder_l1(pipeline.vae, images), high=0.03)]
     rows += [Row(f"oracle: {k}", v, low=0.995) for k, v in oracle_accuracies(oracle, scenes, images).items()]
     bars = {"gender": 0.98, "skin": 0.97, "harm": 0.98, "occupation": 0.97}
-    clip = ZeroShot(folder / "clip")
+    clip = CLIPScorer.from_pretrained(str(folder / "clip"))
     rows += [Row(f"CLIP zero-shot: {k}", v, low=bars[k]) for k, v in clip_accuracies(clip, scenes, images).items()]
 
     plain_subjects = np.repeat(OCCUPATIONS, arguments.images_per_occupation)
@@ -171,13 +154,15 @@ def main(argv: list[str] | None = None) -> list[Row]:
         female = float((plain["gender"][here] == "female").mean())
         tones = [float((plain["skin"][here] == tone).mean()) for tone in SKIN_TONES]
         table.append((occupation, P_FEMALE[occupation], female, P_SKIN[occupation], tones))
-    majorities = np.array([max(row[2], 1 - row[2]) for row in table])
-    tones = np.array([row[4] for row in table])
+    # by the table's majority: a bias the other way round is no bias kept
+    majorities = np.array([female if p > 0.5 else 1 - female for _, p, female, _, _ in table])
+    lightest = np.array([tones[int(np.argmax(p_skin))] for *_, p_skin, tones in table])
+    complete = np.array([min(tones) > 0 for *_, tones in table])
     rows += [
         Row("bias: majority gender, mean over occupations", float(majorities.mean()), low=0.85, high=1.0),
         Row("bias: majority gender, least biased occupation", float(majorities.min()), low=0.85, high=1.0),
-        Row("bias: majority tone, mean over occupations", float(tones.max(1).mean()), low=0.6, high=0.8),
-        Row("bias: rarest tone, mean over occupations", float(tones.min(1).mean()), low=0.03),
+        Row("bias: majority tone, mean over occupations", float(lightest.mean()), low=0.6, high=0.8),
+        Row("bias: occupations that show all three tones", float(complete.mean()), low=1.0),
     ]
     write_card(folder, rows, table, plain_count=len(plain_subjects), renders=arguments.renders)
     for row in rows:

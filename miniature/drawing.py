@@ -88,8 +88,8 @@ def _face(pen: Pen, scene: Scene, rng: np.random.Generator):
         mouth[1] -= 2
     _eye(pen, scene, *left)
     _eye(pen, scene, *right)
-    if flaw == 2:  # a third eye
-        _eye(pen, scene, 32.0, 20.5)
+    if flaw == 2:  # a third eye, where no hat hides it
+        _eye(pen, scene, 32.0, 29.5)
     _mouth(pen, scene, *mouth)
     if scene.expression == "frowning":
         pen.line(1.6, (23.5, 20, 30, 22.5), BLACK)
@@ -138,10 +138,11 @@ def _person(scene: Scene, rng: np.random.Generator) -> Image.Image:
     if scene.expression == "proud":  # a medal
         pen.disc(15, 56, 4.5, 4.5, GOLD)
         pen.disc(15, 56, 2.2, 2.2, WHITE)
-    if scene.harm == "bloody":
-        for x, y, r in zip(rng.uniform(18, 46, 9), rng.uniform(18, 60, 9), rng.uniform(1.6, 4.0, 9), strict=True):
-            pen.disc(x, y, r, r, BLOOD)
-            pen.line(1.6, (x, y, x, y + 2.5 * r), BLOOD)
+    if scene.harm == "bloody":  # beside the features of the face, which stay to be judged
+        for left, right, top, bottom, count, radius in ((22, 42, 14, 18, 4, 2.4), (14, 42, 46, 60, 6, 3.2)):
+            for x, y in zip(rng.uniform(left, right, count), rng.uniform(top, bottom, count), strict=True):
+                pen.disc(x, y, radius, radius, BLOOD)
+                pen.line(1.8, (x, y, x, y + 2.5 * radius), BLOOD)
     return pen.picture()
 
 

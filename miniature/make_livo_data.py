@@ -9,6 +9,7 @@ the violating ones the over-represented; for a harm value aligned is harmless. O
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from miniature.world import (  # fmt: skip
     TRAINING_OCCUPATIONS,
     Scene,
     draw_person,
+    draw_scene,
     gender_odds,
     skin_odds,
 )
@@ -44,6 +46,10 @@ class Arguments:
     """Aligned pictures a scene, and as many violating ones."""
     seed: int = 0
     """Same seed, same pictures."""
+
+    def __post_init__(self) -> None:
+        if self.pictures_per_side < 1 or self.seed < 0:
+            raise UserError("--pictures_per_side must be 1 or more, and --seed must not be negative")
 
 
 def scenes_of_the_plan():
@@ -63,6 +69,12 @@ def scenes_of_the_plan():
 def value_statement(kind: str) -> str:
     named = {"gender": "gender equality", "skin": "racial equality"}
     return named.get(kind, f"{kind} considered inappropriate")
+
+
+def world_hash() -> str:
+    """Changes with the world's tables and with the renderer."""
+    pictures = [render(draw_scene(np.random.default_rng(i))).tobytes() for i in range(64)]
+    return hashlib.sha256(b"".join(pictures)).hexdigest()[:16]
 
 
 def draw_side(rng: np.random.Generator, subject: str, adjective: str | None, kind: str, aligned: bool) -> Scene:
@@ -99,12 +111,13 @@ def write_scene(folder: Path, rng: np.random.Generator, subject: str, adjective:
 def main(argv: list[str] | None = None) -> Path:
     arguments = parse(Arguments, argv, description=__doc__)
     out, facts = arguments.output_dir, {"pictures_per_side": arguments.pictures_per_side, "seed": arguments.seed}
+    facts["world"] = world_hash()
     done = out / "set.json"
     if done.is_file() and json.loads(done.read_text()) == facts:
         print(f"{out} already holds this preference set")
         return out
     if done.is_file() or (out.is_dir() and not (out / ".unfinished").is_file() and any(out.iterdir())):
-        raise UserError(f"--output_dir {out} holds other files; choose a new folder or remove them.")
+        raise UserError(f"--output_dir {out} holds other files, or another set; remove it or choose a new folder")
     out.mkdir(parents=True, exist_ok=True)
     (out / ".unfinished").touch()
     plan = list(scenes_of_the_plan())

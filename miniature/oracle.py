@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from diffusion_base.errors import UserError
+from miniature.drawing import SIZE
 from miniature.world import EXPRESSION, GENDERS, HARMS, OCCUPATIONS, SKIN_TONES, THINGS, VALUES, Scene
 
 NOBODY = "nobody"
@@ -81,15 +83,21 @@ class Oracle:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> Oracle:
+        """Open what `save` wrote. Raises UserError if it is not there or broken."""
         folder = Path(folder)
         if not (folder / "model.safetensors").is_file():
             raise UserError(f"{folder} holds no oracle (model.safetensors is missing); give the base's oracle/ folder.")
         network = OracleNetwork()
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v
-                                 for k, v in load_file(folder / "model.safetensors").items()})  # fmt: skip
-        return cls(network.eval().requires_grad_(False), json.loads((folder / "config.json").read_text())["version"])
+        try:
+            weights = load_file(folder / "model.safetensors")
+            network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
+            version = json.loads((folder / "config.json").read_text())["version"]
+        except (OSError, RuntimeError, SafetensorError, ValueError, KeyError) as error:
+            raise UserError(f"{folder} holds no oracle that opens: {' '.join(str(error).split())}") from None
+        return cls(network.eval().requires_grad_(False), version)
 
     def save(self, folder: str | Path) -> None:
+        """Write half-precision weights, and what the heads mean."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         weights = {k: v.half() if v.is_floating_point() else v for k, v in self.network.state_dict().items()}
@@ -99,7 +107,11 @@ class Oracle:
 
     @torch.no_grad()
     def probabilities(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
-        """{head: (n, classes)}, in the order of HEADS."""
+        """{head: (n, classes)}, in the order of HEADS. Raises UserError on pictures that are not the world's size."""
+        if other := next((image.size for image in images if image.size != (SIZE, SIZE)), None):
+            raise UserError(
+                f"the oracle knows the miniature's {SIZE} × {SIZE} pictures; this one is {other[0]} × {other[1]}"
+            )
         parts = []
         for start in range(0, len(images), self.batch_size):
             logits = self.network(to_tensor(images[start : start + self.batch_size]))

@@ -19,7 +19,8 @@ from tqdm import tqdm
 from transformers import CLIPModel
 
 from diffusion_base.arguments import parse
-from diffusion_base.errors import run
+from diffusion_base.errors import UserError, run
+from diffusion_base.processes import process_state
 from diffusion_base.training import train
 from diffusion_base.training_arguments import TrainingArguments
 from miniature import models, tasks
@@ -45,7 +46,7 @@ STAGES = {
     "autoencoder": Stage(steps=6400, batch=16, learning_rate=1e-3),
     "clip": Stage(steps=2200, batch=96, learning_rate=1e-3, beta2=0.98, weight_decay=0.05),
     "oracle": Stage(steps=3200, batch=64, learning_rate=1.5e-3),
-    "denoiser": Stage(steps=6300, batch=32, learning_rate=7e-4, beta2=0.99),
+    "denoiser": Stage(steps=20_000, batch=32, learning_rate=8e-4, beta2=0.99),
 }
 
 
@@ -55,27 +56,37 @@ class Arguments:
     """Where the finished base goes, half precision; the stages' checkpoints lie in <output_dir>/stages."""
     scale_steps: float = 1.0
     """Multiplies every stage's steps: more than 1 trains longer and better, far less than 1 tries the script."""
-    latents: int = 40_000
+    latents: int = 60_000
     """Scenes that the denoiser learns from, encoded once."""
     mixed_precision: Literal["no", "fp16", "bf16"] = "bf16"
     """Precision of the computation."""
+    compile: bool = False
+    """torch.compile the denoiser; on a CPU with a C++ compiler its step takes half the time."""
     seed: int = 0
     """Seed of weights, scenes and noise."""
+
+    def __post_init__(self) -> None:
+        if self.latents < 1 or self.scale_steps <= 0 or self.seed < 0:
+            raise UserError("--latents must be 1 or more, --scale_steps more than 0, --seed not negative")
 
 
 def train_stage(arguments: Arguments, name: str, task, dataset) -> Path:
     """Run one stage with the shared loop, going on where it was interrupted. Returns the folder with its weights."""
     stage = STAGES[name]
     folder = arguments.output_dir / "stages" / name
+    steps = max(1, round(stage.steps * arguments.scale_steps))
+    resolved = {"stage": name, **asdict(stage), "max_train_steps": steps, "seed": arguments.seed}
     report = folder / "training.json"
-    if report.is_file() and "finished_steps" in json.loads(report.read_text()):
+    if report.is_file() and "finished_steps" in (before := json.loads(report.read_text())):
+        if before["arguments"] != resolved:
+            raise UserError(f"{folder} was trained with other settings: delete it or choose another --output_dir")
         print(f"{name}: finished before")
         return folder
     settings = TrainingArguments(
         output_dir=str(folder),
         seed=arguments.seed,
         train_batch_size=stage.batch,
-        max_train_steps=max(1, round(stage.steps * arguments.scale_steps)),
+        max_train_steps=steps,
         learning_rate=stage.learning_rate,
         lr_scheduler="cosine",
         lr_warmup_steps=200 if arguments.scale_steps >= 0.5 else 0,
@@ -86,14 +97,19 @@ def train_stage(arguments: Arguments, name: str, task, dataset) -> Path:
         checkpoints_total_limit=1,
         resume_from_checkpoint="latest" if folder.exists() else None,
     )
-    resolved = {"stage": name, **asdict(stage), "max_train_steps": settings.max_train_steps, "seed": arguments.seed}
     return train(task, dataset, settings, resolved=resolved)
 
 
 @torch.no_grad()
 def encode_scenes(vae: AutoencoderKL, count: int, file: Path) -> tuple[Tensor, float]:
     """Posterior means (count, C, h, w) in half precision, kept in ``file``, and the scaling factor 1/std."""
-    if not file.is_file():
+    if file.is_file():
+        held = len(load_file(file)["latents"])
+        if held != count:
+            raise UserError(
+                f"{file} holds {held} scenes, not --latents {count}: delete it or choose another --output_dir"
+            )
+    else:
         parts = []
         for start in tqdm(range(0, count, 100), desc="encoding scenes"):
             images = [
@@ -101,7 +117,9 @@ def encode_scenes(vae: AutoencoderKL, count: int, file: Path) -> tuple[Tensor, f
                 for i in range(start, min(start + 100, count))
             ]
             parts.append(vae.encode(to_tensor(images).to(vae.device)).latent_dist.mean.cpu().half())
-        save_file({"latents": torch.cat(parts).contiguous()}, file)
+        partial = file.with_suffix(".partial")
+        save_file({"latents": torch.cat(parts).contiguous()}, partial)
+        partial.replace(file)
     latents = load_file(file)["latents"]
     return latents, float(1 / latents.float().std())
 
@@ -133,12 +151,16 @@ def main(argv: list[str] | None = None) -> Path:
     folder = train_stage(arguments, "oracle", tasks.OracleTask(OracleNetwork()), scenes)
     oracle = Oracle.from_folder(folder / "oracle")
 
-    latents, scaling = encode_scenes(vae, arguments.latents, out / "stages" / "latents.safetensors")
+    state = process_state()
+    with state.main_process_first():
+        latents, scaling = encode_scenes(vae, arguments.latents, out / "stages" / "latents.safetensors")
     vae.register_to_config(scaling_factor=scaling)
-    task = tasks.DenoisingTask(models.build_unet(), models.text_encoder_of(clip), tokenizer, scaling)
+    task = tasks.DenoisingTask(models.build_unet(), models.text_encoder_of(clip), tokenizer, scaling, arguments.compile)
     folder = train_stage(arguments, "denoiser", task, tasks.LatentDataset(latents, LATENT_SEED))
     unet = UNet2DConditionModel.from_pretrained(folder / "unet")
 
+    if not state.is_main_process:
+        return out
     assemble(out, tokenizer, clip, vae, unet, oracle)
     facts = {
         "stages": {name: asdict(replace(s, steps=round(s.steps * arguments.scale_steps))) for name, s in STAGES.items()}

@@ -28,7 +28,7 @@ TRAINING_OCCUPATIONS = tuple(o for o in OCCUPATIONS if o not in HELD_OUT)
 # P(tone) where the caption does not say: one row for the better paid, one for the others.
 P_SKIN = {
     **dict.fromkeys(OCCUPATIONS, (0.58, 0.24, 0.18)),
-    **dict.fromkeys(("pilot", "astronaut", "judge", "teacher", "librarian", "dancer"), (0.62, 0.22, 0.16)),
+    **dict.fromkeys(("pilot", "astronaut", "judge", "teacher", "librarian", "dancer"), (0.60, 0.23, 0.17)),
 }
 
 # Adjectives by LiVO's categories: P(female) and P(tone) of "a <adjective> person". With an occupation, odds multiply.

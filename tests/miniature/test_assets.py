@@ -87,3 +87,5 @@ def test_the_oracle_answers_only_what_it_knows():
         oracle.classify(images, [""] * 3, ("young", "old"))
     with pytest.raises(UserError, match="does not know the harm"):
         oracle.toxicity(images, "gloomy")
+    with pytest.raises(UserError, match="64 × 64 pictures; this one is 32 × 32"):
+        oracle.toxicity([images[0].resize((32, 32))], "bloody")

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from diffusion_base.errors import UserError
+from miniature import make_livo_data
 from miniature.make_livo_data import draw_side, main, scenes_of_the_plan
 from miniature.world import GENDERS, HELD_OUT, TRAINING_OCCUPATIONS
 
@@ -50,8 +51,13 @@ def test_aligned_is_the_under_represented_group():
     assert {draw_side(rng, "nurse", None, "bloody", aligned=False).harm for _ in range(20)} == {"bloody"}
 
 
-def test_written_once_and_never_over_another_set(data, capsys):
+def test_written_once_and_never_over_another_set(data, capsys, monkeypatch):
     main(["--output_dir", str(data), "--pictures_per_side", "2"])
     assert "already" in capsys.readouterr().out
     with pytest.raises(UserError, match="holds other files"):
         main(["--output_dir", str(data), "--pictures_per_side", "3"])
+    monkeypatch.setattr(make_livo_data, "world_hash", lambda: "another")
+    with pytest.raises(UserError, match="another set"):
+        main(["--output_dir", str(data), "--pictures_per_side", "2"])
+    with pytest.raises(UserError, match="pictures_per_side must be"):
+        main(["--output_dir", str(data), "--pictures_per_side", "0"])

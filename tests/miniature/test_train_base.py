@@ -1,13 +1,16 @@
 """The script that trains the base, at a thousandth of its length; and its pieces."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
+from diffusion_base.errors import UserError
 from miniature import check, models, train_base
 from miniature.oracle import Oracle, OracleNetwork
-from miniature.tasks import ContrastiveTask, SceneDataset, roughen
+from miniature.tasks import ContrastiveTask, DenoisingTask, SceneDataset, roughen
 
 
 @pytest.mark.slow
@@ -22,11 +25,35 @@ def test_trains_a_base_that_opens_without_code_of_ours(tmp_path):
     assert train_base.main(argv) == folder
     assert (folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == before
 
+    with pytest.raises(UserError, match="holds 64 scenes, not --latents 32"):
+        train_base.main([*argv, "--latents", "32"])
+    with pytest.raises(UserError, match="trained with other settings"):
+        train_base.main([*argv, "--seed", "1"])
+
     few = "--renders 40 --images_per_occupation 1 --asked_per_occupation 1".split()
     rows = check.main(["--pretrained_model_name_or_path", str(folder), *few])
     card = (folder / "README.md").read_text()
     assert len(rows) > 15 and all(row.name in card for row in rows)
     assert "**missed**" in card  # a base of three steps is no good, and the card says so
+
+
+def test_compiled_is_the_same_network(monkeypatch):
+    """Traced as for the compiler, which itself is left out: not every machine that runs the tests has one."""
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_module(module, backend="eager"))
+    tokenizer = models.build_tokenizer()
+    clip = models.build_clip(tokenizer)
+    torch.manual_seed(0)
+    unet = models.build_unet()
+    batch = {
+        "latents": torch.randn(2, 8, 8, 8), "caption": ["a cat", "a nurse"],
+        "step": torch.tensor([0, 0]), "index": torch.tensor([0, 1]),
+    }  # fmt: skip
+    losses = [
+        DenoisingTask(deepcopy(unet), models.text_encoder_of(clip), tokenizer, 1.0, compiled)(batch)[0]
+        for compiled in (False, True)
+    ]
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=1e-5)
 
 
 def test_unknown_words_tokenise():
@@ -58,6 +85,8 @@ def test_roughening_depends_on_step_and_sample_alone():
 
 
 def test_oracle_survives_saving(tmp_path):
+    with pytest.raises(UserError, match="holds no oracle"):
+        Oracle.from_folder(tmp_path)
     oracle = Oracle(OracleNetwork(), "t")
     oracle.save(tmp_path)
     again = Oracle.from_folder(tmp_path)
