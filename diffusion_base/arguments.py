@@ -23,12 +23,14 @@ Arguments = TypeVar("Arguments")
 class BaseArguments:
     """The model that everything starts from."""
 
-    pretrained_model_name_or_path: str
+    pretrained_model_name_or_path: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
     """Stable Diffusion 1.x, 2.x or XL: a diffusers folder, or a name on the hub."""
     revision: str | None = None
     """Revision of the model on the hub: a branch, a tag or a commit."""
     variant: str | None = None
     """Variant of the weight files, e.g. fp16."""
+    cache_dir: str | None = None
+    """Where downloaded weights are kept; by default where the hub keeps them."""
 
 
 def parse(

@@ -34,14 +34,18 @@ IMMATERIAL = {
     "train_batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "allow_tf32",
     "enable_xformers_memory_efficient_attention", "latents_dir", "num_images_per_val_prompt",
     "name", "tracker_project_name",
-    "pretrained_model_name_or_path", "revision", "variant",
+    "pretrained_model_name_or_path", "revision", "variant", "cache_dir",
 }  # fmt: skip
 
 
 def complete(output_dir: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
+    return [folder for folder in _numbered(output_dir) if (folder / "state.json").is_file()]
+
+
+def _numbered(output_dir: Path) -> list[Path]:
     found = [folder for folder in output_dir.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", folder.name)]
-    return sorted((folder for folder in found if (folder / "state.json").is_file()), key=_step)
+    return sorted(found, key=_step)
 
 
 def starting_point(output_dir: Path, resume: str | None) -> Path | None:
@@ -54,6 +58,11 @@ def starting_point(output_dir: Path, resume: str | None) -> Path | None:
         UserError: the folder holds a run and nothing was said of continuing it; no such checkpoint; later ones exist.
     """
     existing = complete(output_dir)
+    if foreign := [folder for folder in _numbered(output_dir) if folder not in existing]:
+        raise UserError(
+            f"{foreign[0]} is no checkpoint of this repository (it has no state.json): move it away, or choose another"
+            " --output_dir"
+        )
     if resume is None and existing:
         raise UserError(
             f"{output_dir} holds a run already (up to {existing[-1].name}): continue it by"

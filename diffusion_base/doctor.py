@@ -8,13 +8,16 @@ import platform
 import re
 import time
 from pathlib import Path
-
-import torch
-from packaging.requirements import Requirement
+from typing import TYPE_CHECKING
 
 from diffusion_base.errors import UserError, run
 
+if TYPE_CHECKING:  # what may be missing is imported where it is used: the doctor must not fall ill of it
+    import torch
+    from packaging.requirements import Requirement
+
 DISTRIBUTION = "t2i-align"
+INSTALL = "pip install -e . -c constraints.txt"
 
 WITHOUT = {
     "torchmetrics": "no FID, KID and IS",
@@ -37,6 +40,11 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
         UserError: a package that everything needs is missing or has another version than the one asked for.
     """
+    for package in ("torch", "packaging"):
+        if _version(package) is None:
+            raise UserError(f"{package} is not installed; run: {INSTALL}")
+    if _version(DISTRIBUTION) is None:
+        raise UserError(f"{DISTRIBUTION} itself is not installed; run: {INSTALL}")
     required, optional = _requirements()
     print(f"Python        {platform.python_version()} on {platform.system()} {platform.machine()}")
     for line in [*_device(), *_precision(), f"attention     {_attention()}"]:
@@ -57,11 +65,13 @@ def main(argv: list[str] | None = None) -> None:
             print(f"  – {requirement.name:<22} missing: {WITHOUT[requirement.name]} (pip install -e '.[{extra}]')")
     if faults:
         needed = ", ".join(map(str, faults))
-        raise UserError(f"this installation lacks {needed}; run: pip install -e . -c constraints.txt")
+        raise UserError(f"this installation lacks {needed}; run: {INSTALL}")
 
 
-def _requirements() -> tuple[list[Requirement], list[tuple[Requirement, str]]]:
+def _requirements() -> tuple[list["Requirement"], list[tuple["Requirement", str]]]:
     """What the project needs, and what each of its extras adds (those for its own development aside)."""
+    from packaging.requirements import Requirement
+
     required, optional = [], []
     for requirement in map(Requirement, importlib.metadata.requires(DISTRIBUTION) or []):
         extra = re.search(r'extra == "(.+?)"', str(requirement.marker))
@@ -80,6 +90,8 @@ def _version(package: str) -> str | None:
 
 
 def _device() -> list[str]:
+    import torch
+
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         return [f"device        {p.name}, {p.total_memory / 2**30:.0f} GiB (CUDA {torch.version.cuda})" for p in names]
@@ -93,6 +105,8 @@ def _device() -> list[str]:
 
 def _precision() -> list[str]:
     """Half precision pays where the machine has units for it: measured, since names and flags mislead."""
+    import torch
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     speed = {dtype: _matrix_speed(dtype, device) for dtype in (torch.float32, torch.bfloat16)}
     ratio = speed[torch.bfloat16] / speed[torch.float32]
@@ -103,8 +117,10 @@ def _precision() -> list[str]:
     ]
 
 
-def _matrix_speed(dtype: torch.dtype, device: str) -> float:
+def _matrix_speed(dtype: "torch.dtype", device: str) -> float:
     """GFLOP/s of a square matrix product, the best of five."""
+    import torch
+
     size = 4096 if device == "cuda" else 1024
     matrix = torch.ones(size, size, dtype=dtype, device=device)
     seconds = []
@@ -116,6 +132,8 @@ def _matrix_speed(dtype: torch.dtype, device: str) -> float:
 
 
 def _attention() -> str:
+    import torch
+
     if not torch.cuda.is_available():
         return "torch scaled_dot_product_attention"
     backends = {

@@ -1,8 +1,12 @@
 """One kind of error for everything a user can put right, and the way a script reports it."""
 
+import errno
 import sys
 from collections.abc import Callable
 from typing import NoReturn
+
+# not ours to put right: no room, no permission, a file where a folder should be
+OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
 
 
 class UserError(Exception):
@@ -10,11 +14,19 @@ class UserError(Exception):
 
 
 def run(main: Callable[[], object]) -> NoReturn:
-    """Run a script's `main` and exit: 0 when it returns, 2 after a UserError (one line on stderr), 130 after Ctrl-C."""
+    """Run a script's `main` and exit: 0 when it returns, 130 after Ctrl-C.
+
+    After a UserError or a fault of the disk: 2, with one line on stderr.
+    """
     try:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in OF_THE_DISK:
+            raise
+        print(f"error: {error.filename or 'a file'} can't be written or read: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -75,13 +75,15 @@ class LatentCache:
             UserError: a missing, truncated or non-image file; latents that are not finite; no room on the disk.
         """
         state = process_state()
+        paths = [Path(path) for path in dict.fromkeys(paths)]
         if not self.center_crop:
+            if absent := next((path for path in paths if not path.is_file()), None):
+                raise UserError(f"{absent}: there is no such picture")
             state.print(
                 "random crops can't be cached: every picture is encoded at every step (--center_crop avoids it)"
             )
             return
         transform = f"{weights_hash({'vae': self.vae})} {self.resolution} center"
-        paths = [Path(path) for path in dict.fromkeys(paths)]
         with ThreadPoolExecutor() as pool:
             keys = pool.map(lambda path: _content_key(path, transform), paths)
             self.files |= {

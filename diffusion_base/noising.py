@@ -24,12 +24,16 @@ def per_sample_generator(seed: int, step: int, index: int, stream: str = "noise"
 
 
 def draw_noise(
-    shape: Sequence[int], seed: int, steps: Sequence[int] | Tensor, indices: Sequence[int] | Tensor
+    shape: Sequence[int],
+    seed: int,
+    steps: Sequence[int] | Tensor,
+    indices: Sequence[int] | Tensor,
+    stream: str = "noise",
 ) -> Tensor:
-    """Unit-variance noise (B, *shape) in float32 on the CPU, one generator a sample."""
+    """Unit-variance noise (B, *shape) in float32 on the CPU, one generator a sample and stream."""
     return torch.stack(
         [
-            torch.randn(tuple(shape), generator=per_sample_generator(seed, int(step), int(index), "noise"))
+            torch.randn(tuple(shape), generator=per_sample_generator(seed, int(step), int(index), stream))
             for step, index in zip(steps, indices, strict=True)
         ]
     )

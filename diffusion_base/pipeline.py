@@ -21,6 +21,7 @@ from diffusers import (
 from safetensors import SafetensorError
 
 from diffusion_base.errors import UserError
+from diffusion_base.processes import usable_device
 
 Pipeline: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline
 
@@ -45,6 +46,7 @@ def load_pipeline(
     device: str | torch.device | None = None,
     revision: str | None = None,
     variant: str | None = None,
+    cache_dir: str | None = None,
 ) -> Pipeline:
     """Load a base, frozen and in evaluation mode, without safety checker, sampling by DPM-Solver++ (Lu et al. 2022).
 
@@ -52,21 +54,24 @@ def load_pipeline(
         name_or_path: a diffusers folder, or a name on the hub.
         dtype: of all weights; float32 is exact.
         device: None is the GPU where there is one.
-        revision, variant: of the weights, as in diffusers.
+        revision, variant, cache_dir: of the weights, as in diffusers.
 
     Raises:
-        UserError: neither a folder nor to be had from the hub; another kind of model; a component missing or broken.
+        UserError: neither a folder nor to be had from the hub; another kind of model; a component missing or broken;
+            no such device.
     """
     name = str(name_or_path)
+    where = usable_device(device)
     local = Path(name).is_dir()
     if not local and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise UserError(f"--pretrained_model_name_or_path {name}: there is no such folder")
     try:
         with _without_progress_bars() if local else nullcontext():
-            index = DiffusionPipeline.load_config(name, revision=revision)
+            index = DiffusionPipeline.load_config(name, revision=revision, cache_dir=cache_dir)
             if local:
                 _check_components(Path(name), index)
-            options: dict[str, Any] = {"revision": revision, "variant": variant, "dtype": dtype}
+            options: dict[str, Any] = {"revision": revision, "variant": variant, "cache_dir": cache_dir}
+            options["dtype"] = dtype
             match index.get("_class_name"):
                 case "StableDiffusionPipeline":
                     options |= {"safety_checker": None, "requires_safety_checker": False}
@@ -76,13 +81,13 @@ def load_pipeline(
                 case other:
                     raise UserError(f"{name} is a {other}; a Stable Diffusion 1.x, 2.x or XL is needed")
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        where = "" if local else "is no folder, and from the hub it "
-        raise UserError(f"{name} {where}cannot be loaded: {' '.join(str(error).split())}") from error
+        origin = "" if local else "is no folder, and from the hub it "
+        raise UserError(f"{name} {origin}cannot be loaded: {' '.join(str(error).split())}") from error
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     for _, module in _modules(pipeline):
         module.requires_grad_(False).eval()
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return pipeline.to(where)
 
 
 def training_scheduler(pipeline) -> DDPMScheduler:

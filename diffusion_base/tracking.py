@@ -1,6 +1,5 @@
 """What a run shows of itself: means of its figures, and pictures, in a tracker and on disk."""
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor
 
-from diffusion_base.errors import UserError
 from diffusion_base.training_arguments import TrainingArguments
 
 NEVER = torch.iinfo(torch.int64).max
@@ -54,23 +52,14 @@ class RunningMeans:
         return values
 
 
-def available_tracker(name: str) -> str | None:
-    """The tracker as accelerate calls it, None for "none"; a UserError if it is not installed."""
-    if name == "none":
-        return None
-    if importlib.util.find_spec(name) is None:
-        raise UserError(f"--report_to {name} needs a package: pip install {name}, or choose another")
-    return name
-
-
 def start_trackers(accelerator: Accelerator, arguments: TrainingArguments, resolved: dict[str, Any], step: int) -> None:
     """Begin or continue the tracker's run; entries after `step`, of a future that was killed, are hidden."""
-    if arguments.report_to == "none":
+    if arguments.tracker is None:
         return
     config = {key: value if isinstance(value, int | float | str) else str(value) for key, value in resolved.items()}
     name = arguments.name or Path(arguments.output_dir).resolve().name
     accelerator.init_trackers(
-        arguments.logging_dir if arguments.report_to == "tensorboard" else arguments.tracker_project_name,
+        arguments.logging_dir if arguments.tracker == "tensorboard" else arguments.tracker_project_name,
         config=config,
         init_kwargs={
             "tensorboard": {"purge_step": step + 1},

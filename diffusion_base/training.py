@@ -24,7 +24,7 @@ from diffusion_base.batches import BatchOrder, TrainingDataset, load_batches
 from diffusion_base.errors import UserError
 from diffusion_base.noising import per_sample_generator
 from diffusion_base.processes import process_state, use_cpu
-from diffusion_base.tracking import RunningMeans, available_tracker, log_pictures, start_trackers
+from diffusion_base.tracking import RunningMeans, log_pictures, start_trackers
 from diffusion_base.training_arguments import TrainingArguments
 from diffusion_base.training_task import TrainingTask
 
@@ -62,7 +62,7 @@ def train(
         accelerator.process_index,
         arguments.seed,
     )
-    last_step = arguments.max_train_steps or arguments.num_train_epochs * order.steps_per_epoch
+    last_step = arguments.max_train_steps or (arguments.num_train_epochs or 1) * order.steps_per_epoch
     schedule_length = None if arguments.lr_scheduler.startswith("constant") else last_step
     run = {
         "base_hash": task.base_hash,
@@ -180,7 +180,7 @@ def _accelerator(arguments: TrainingArguments) -> Accelerator:
         cpu=use_cpu(),
         mixed_precision=arguments.precision,
         gradient_accumulation_steps=arguments.gradient_accumulation_steps,
-        log_with=available_tracker(arguments.report_to),
+        log_with=arguments.tracker,
         project_dir=arguments.output_dir,
     )
     if accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM):
@@ -234,6 +234,8 @@ def _announce(
         accelerator.print("--lr_warmup_steps has no effect with --lr_scheduler constant (constant_with_warmup has one)")
     if arguments.precision != arguments.mixed_precision:
         accelerator.print(f"--mixed_precision {arguments.mixed_precision} needs a GPU: computing in float32")
+    if arguments.report_to == "wandb" != arguments.tracker:
+        accelerator.print("--report_to wandb: it is not installed (pip install wandb), so the log goes to tensorboard")
     if arguments.resume_from_checkpoint and not start:
         accelerator.print(f"no checkpoint in {arguments.output_dir} yet: starting at step 0")
 

@@ -1,5 +1,6 @@
 """The arguments that every training script shares."""
 
+import importlib.util
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,8 +24,8 @@ class TrainingArguments:
     """Batches whose gradients make one step."""
     max_train_steps: int | None = None
     """Length of the training in optimizer steps; overrides --num_train_epochs."""
-    num_train_epochs: int = 1
-    """Length of the training in passes over the data."""
+    num_train_epochs: int | None = None
+    """Length of the training in passes over the data; 1 where neither is given."""
     learning_rate: float = 1e-5
     """The highest learning rate of the schedule."""
     scale_lr: bool = False
@@ -66,7 +67,7 @@ class TrainingArguments:
     validation_steps: int = 500
     """Steps between validation pictures; the last step gets some too."""
     report_to: Literal["tensorboard", "wandb", "none"] = "tensorboard"
-    """Where losses and validation pictures are shown."""
+    """Where losses and validation pictures are shown. Without wandb installed it is tensorboard all the same."""
     name: str | None = None
     """Name of the run in wandb; by default the output folder's."""
     tracker_project_name: str = "t2i-align"
@@ -91,6 +92,13 @@ class TrainingArguments:
     def precision(self) -> str:
         """`mixed_precision` as this machine can do it."""
         return "no" if self.mixed_precision == "fp16" and use_cpu() else self.mixed_precision
+
+    @property
+    def tracker(self) -> str | None:
+        """`report_to` as this installation can do it, as accelerate calls it; None for none."""
+        if self.report_to == "wandb" and importlib.util.find_spec("wandb") is None:
+            return "tensorboard"
+        return None if self.report_to == "none" else self.report_to
 
     @property
     def frozen_dtype(self) -> torch.dtype:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 import tyro
 
@@ -19,7 +20,7 @@ from diffusion_base.data import read_jsonl
 from diffusion_base.errors import UserError
 from diffusion_base.generation import generate_set
 from diffusion_base.pipeline import load_pipeline
-from diffusion_base.processes import process_state
+from diffusion_base.processes import process_state, usable_device
 from evaluation.figures import table
 from evaluation.methods import check_method, interventions_of
 from evaluation.scoring import Question, read_set, score_pictures, write_jsonl
@@ -62,6 +63,9 @@ class EvaluationArguments:
     def __post_init__(self) -> None:
         if not 1 <= self.images_per_prompt <= SEED_STRIDE:
             raise UserError(f"--images_per_prompt must lie between 1 and {SEED_STRIDE}")
+        for name in ("batch_size", "num_inference_steps"):
+            if vars(self)[name] < 1:
+                raise UserError(f"--{name} {vars(self)[name]}: it must be 1 or more")
 
 
 def make_records(
@@ -110,7 +114,11 @@ def read_prompts(file: Path) -> list[str]:
 def default_judges(base: str) -> list[str]:
     """The CLIP beside the base, where there is one; else LiVO's."""
     beside = Path(base) / "clip"
-    return [f"scorers:clip?model={beside}" if beside.is_dir() else "scorers:clip?model=openai/clip-vit-large-patch14"]
+    return [
+        f"scorers:clip?model={quote(str(beside))}"
+        if beside.is_dir()
+        else "scorers:clip?model=openai/clip-vit-large-patch14"
+    ]
 
 
 def evaluate(
@@ -137,13 +145,14 @@ def evaluate(
     if len({stem for stem, _ in prompt_files}) < len(prompt_files):
         raise UserError("--eval_data: two files have the same name, so their pictures would share a folder")
     state = process_state()
-    device = arguments.device or str(state.device)
+    device = str(usable_device(arguments.device or state.device))
     judges = load_judges(arguments, device) if state.is_main_process else []  # first: a missing judge shows at once
     pipeline = load_pipeline(
         arguments.base.pretrained_model_name_or_path,
         device=device,
         revision=arguments.base.revision,
         variant=arguments.base.variant,
+        cache_dir=arguments.base.cache_dir,
     )
     interventions = interventions_of(arguments.method, arguments.livo_model, pipeline)
     found: list[dict] = []

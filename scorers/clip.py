@@ -1,11 +1,13 @@
 """CLIP as a zero-shot judge: the softmax over a picture's similarities to a few sentences."""
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
@@ -45,6 +47,7 @@ class CLIPScorer:
         self.subjects = tuple(subjects)
         self.version = version_of(model, self.subjects)
         self._known_texts: dict[str, Tensor] = {}
+        self._known_prompts: dict[tuple[str, ...], str] = {}
 
     @classmethod
     def from_pretrained(
@@ -55,7 +58,7 @@ class CLIPScorer:
             model = CLIPModel.from_pretrained(name_or_path, dtype=torch.float32)
             tokenizer = CLIPTokenizer.from_pretrained(name_or_path)
             image_processor = CLIPImageProcessorPil.from_pretrained(name_or_path)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise UserError(f"no CLIP (model, tokenizer, image processor) at {name_or_path!r}: {reason}") from None
         model.to(device)  # type: ignore[arg-type]  # transformers wraps it without its type
@@ -64,7 +67,7 @@ class CLIPScorer:
     def classify(self, images: Sequence[Image.Image], prompts: Sequence[str], choices: Sequence[str]) -> Tensor:
         """Probabilities (n, k); see `AttributeScorer`."""
         logits = [
-            self._texts([ask(prompt, choice) for choice in choices]) @ feature  # (k, D) @ (D,)
+            self._texts([ask(self._fitting(prompt, choices), choice) for choice in choices]) @ feature  # (k, D) @ (D,)
             for prompt, feature in zip(prompts, self.image_features(images), strict=True)
         ]
         return (torch.stack(logits) * self.model.logit_scale.exp().cpu()).softmax(-1)
@@ -95,6 +98,21 @@ class CLIPScorer:
             inputs = self.tokenizer(list(batch), padding=True, truncation=True, return_tensors="pt")
             features.append(self.model.get_text_features(**inputs.to(self.model.device)).pooler_output.cpu())
         return torch.nn.functional.normalize(torch.cat(features), dim=-1)
+
+    def _fitting(self, prompt: str, choices: Sequence[str]) -> str:
+        """The prompt, or as many of its words as leave room for the choices: what is asked about must not be cut."""
+        key = (prompt, *choices)
+        if key not in self._known_prompts:
+            words, limit = prompt.split(" "), self.tokenizer.model_max_length
+            while len(words) > 1 and max(self._lengths([ask(" ".join(words), choice) for choice in choices])) > limit:
+                words.pop()
+            self._known_prompts[key] = " ".join(words)
+            if self._known_prompts[key] != prompt:
+                warnings.warn(f"CLIP reads {limit} positions; it was asked without the end of {prompt!r}", stacklevel=3)
+        return self._known_prompts[key]
+
+    def _lengths(self, texts: Sequence[str]) -> list[int]:
+        return [len(ids) for ids in self.tokenizer(list(texts), verbose=False).input_ids]
 
     def _texts(self, texts: Sequence[str]) -> Tensor:
         """`text_features`, each text encoded once in this judge's life: protocols ask the same of many pictures."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import quote
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
@@ -58,9 +59,10 @@ class Quickstart:
     def __init__(self, arguments: Arguments):
         self.arguments, self.out = arguments, arguments.output_dir
         base = arguments.pretrained_model_name_or_path
-        clip = f"scorers:clip?model={base / 'clip'}&subjects={','.join(OCCUPATIONS)}"
+        clip = f"scorers:clip?model={quote(str(base / 'clip'))}&subjects={quote(','.join(OCCUPATIONS))}"
         self.judges = [load_judge(f"miniature:{base / 'oracle'}"), load_judge(clip)]
         self.pipeline = load_pipeline(base)
+        self.training = finished_training(arguments.livo_model, base_hash(self.pipeline))
         self.livo = interventions_of("livo", str(arguments.livo_model), self.pipeline)
 
     def generate(self, name: str, records: list[dict], method: str) -> list[tuple[Path, dict]]:
@@ -133,7 +135,8 @@ class Quickstart:
 
     def things(self) -> list[dict]:
         """Prompts without people: no value applies, so every byte must be the base's."""
-        records = make_records([f"a photo of {article(thing)}" for thing in THINGS], images_per_prompt=2)
+        prompts = [f"a photo of {article(thing)}" for thing in THINGS]
+        records = make_records(prompts, images_per_prompt=2, value="not applicable")
         sets = [self.generate("things", records, method) for method in ("base", "livo")]
         rows = [
             {"judge": "file comparison", "version": "sha256", "prompt_index": record["prompt_index"], "same": same}
@@ -144,6 +147,21 @@ class Quickstart:
         ]
         shares = [sum(row["same"] for row in prompt) / len(prompt) for prompt in by(rows, "prompt_index")]
         return [figure(rows, "unchanged", shares, method="livo", group="without people")]
+
+
+def finished_training(livo_model: Path, base: str) -> dict:
+    """What the value encoder's run says of itself.
+
+    Raises:
+        UserError: there is none, it is not finished, or it belongs to another base.
+    """
+    file = livo_model / "training.json"
+    training = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if "finished_steps" not in training:
+        raise UserError(f"--livo_model {livo_model}: no finished training of a value encoder is there")
+    if training["base_hash"] != base:
+        raise UserError(f"{livo_model} was trained on another base than this one: delete it, and train again")
+    return training
 
 
 def strips(sets: dict[str, list[tuple[Path, dict]]]) -> list[Strip]:
@@ -166,7 +184,7 @@ def change(figures: Sequence[dict], metric: str, group: str) -> str:
 
 def report(quickstart: Quickstart, figures: list[dict], grids: list[Grid]) -> Path:
     arguments = quickstart.arguments
-    training = json.loads((arguments.livo_model / "training.json").read_text(encoding="utf-8"))
+    training = quickstart.training
     settings = training["arguments"]
     return write_report(
         arguments.output_dir / "report.html",
@@ -208,8 +226,11 @@ def report(quickstart: Quickstart, figures: list[dict], grids: list[Grid]) -> Pa
 
 def main(argv: Sequence[str] | None = None) -> Path:
     arguments = parse(Arguments, argv, prog="quickstart.py", description=__doc__)
-    if arguments.images_per_prompt < 2:
-        raise UserError("--images_per_prompt must be 2 or more: one half gets the value, the other does not")
+    if arguments.images_per_prompt < 2 or arguments.images_per_prompt % 2:
+        raise UserError("--images_per_prompt must be even: one half gets the value, the other does not")
+    for name in ("batch_size", "num_inference_steps"):
+        if vars(arguments)[name] < 1:
+            raise UserError(f"--{name} {vars(arguments)[name]}: it must be 1 or more")
     quickstart = Quickstart(arguments)
     of_occupations, fair = quickstart.occupations()
     of_harms, harmless = quickstart.harms()

@@ -37,7 +37,7 @@ if grep -qs '"finished_steps"' "$run/livo/training.json"; then
   echo "is trained already; delete $run/livo to train it again"
 else
   # accelerate would give a process on the CPU a single thread
-  "$python" -m accelerate.commands.launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+  "$python" -m accelerate.commands.launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
     --num_cpu_threads_per_process "$threads" \
     value_encoder/train.py --config value_encoder/configs/miniature.yaml \
     --pretrained_model_name_or_path assets/miniature --train_data_dir "$run/data" --output_dir "$run/livo" \

@@ -84,8 +84,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     picture(arguments.run / "images").save(ROOT / "assets" / "base_beside_livo.png", optimize=True)
     note = (
         "Measured by `bash scripts/quickstart.sh` on eight occupations that the training never showed, with 95% "
-        "intervals over prompts. The oracle knows the truth about these pictures; CLIP is asked zero-shot, as in the "
-        "paper. *Fair model*: what a perfectly even model would show in as many pictures."
+        "intervals over prompts. *Unchanged* compares files. The oracle knows the truth about these pictures; CLIP is "
+        "asked zero-shot, as in the paper. *Fair model*: what a perfectly even model would show in as many pictures."
     )
     text = f"<!-- results -->\n{markdown(json.loads(results.read_text()))}\n\n{note}\n<!-- /results -->"
     readme = ROOT / "README.md"

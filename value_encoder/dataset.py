@@ -132,6 +132,14 @@ def pair(entries: Iterable[Entry]) -> list[AlignedPicture]:
     return aligned
 
 
+def first_share(entries: Iterable[Entry], proportion: float) -> list[Entry]:
+    """The first `proportion` of every scene's aligned and of its violating pictures, one of each at least."""
+    sides: dict[tuple[str, bool], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        sides[entry.scene, entry.aligned].append(entry)
+    return [entry for side in sides.values() for entry in side[: max(1, int(len(side) * proportion))]]
+
+
 class PreferencePairs:
     """An item an aligned picture; its violating one, and the flips and crops of both, come from the item's rng."""
 

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from diffusion_base.conditioning import PromptEmbeddings, is_xl, prepend_token
+from diffusion_base.conditioning import PromptEmbeddings, is_xl, prepend_token, tokenize
 from diffusion_base.errors import UserError
 from diffusion_base.intervention import Context, Intervention
 from diffusion_base.noising import per_sample_generator
@@ -19,10 +20,7 @@ NOT_APPLICABLE = ("", "not applicable", "retrieve failure")
 def value_tokens(encoder: CLIPTextModel, tokenizer, values: list[str], prompts: list[str]) -> Tensor:
     """One token a row, (B, D): the encoder's end-of-text output for "<value>, <prompt>"; in training and use alike."""
     texts = [f"{value}, {prompt}" for value, prompt in zip(values, prompts, strict=True)]
-    inputs = tokenizer(
-        texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
-    )
-    return encoder(inputs.input_ids.to(encoder.device)).pooler_output
+    return encoder(tokenize(tokenizer, texts).to(encoder.device)).pooler_output
 
 
 def check_base(pipeline) -> None:
@@ -156,6 +154,6 @@ def load_value_encoder(path: str | Path) -> CLIPTextModel:
             encoder = CLIPTextModel.from_pretrained(inside if inside.is_dir() else folder, dtype=torch.float32)
         else:
             encoder = CLIPTextModel.from_pretrained(str(path), subfolder="value_encoder", dtype=torch.float32)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{path}: no value encoder can be loaded from here: {' '.join(str(error).split())}") from None
     return encoder.requires_grad_(False).eval()

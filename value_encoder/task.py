@@ -23,6 +23,9 @@ class LiVOTask(TrainingTask):
         pipeline: the base in float32, frozen.
         beta, alpha, gamma1, gamma2: as in `livo_loss`.
         snr_gamma: γ of the min-SNR weight, None for no weight.
+        noise_offset: times noise that is one number a channel, added to the noise (Guttenberg 2023); 0 for none.
+        input_perturbation: times more noise, which the network sees but is not asked for (Ning et al. 2023).
+        prediction_type: what the network predicts, "epsilon" or "v_prediction"; None takes the base's own.
         seed: of noise and timesteps.
         live: whether batches hold pixels, which are encoded here, instead of latents.
         frozen_dtype: the precision of everything that is not trained.
@@ -41,6 +44,9 @@ class LiVOTask(TrainingTask):
         gamma1: float,
         gamma2: float,
         snr_gamma: float | None = None,
+        noise_offset: float = 0.0,
+        input_perturbation: float = 0.0,
+        prediction_type: str | None = None,
         seed: int = 0,
         live: bool = False,
         frozen_dtype: torch.dtype = torch.float32,
@@ -51,6 +57,7 @@ class LiVOTask(TrainingTask):
         self.base_hash = base_hash(pipeline)
         self.settings = {"beta": beta, "alpha": alpha, "gamma1": gamma1, "gamma2": gamma2}
         self.snr_gamma, self.seed, self.live = snr_gamma, seed, live
+        self.noise_offset, self.input_perturbation = noise_offset, input_perturbation
         # copied before the base loses precision
         self.value_encoder = deepcopy(pipeline.text_encoder).float().requires_grad_(True)
         self.tokenizer = pipeline.tokenizer
@@ -59,6 +66,8 @@ class LiVOTask(TrainingTask):
         ).to(frozen_dtype)
         self.prompts = CachedPrompts(pipeline)
         self.scheduler = training_scheduler(pipeline)
+        if prediction_type is not None:
+            self.scheduler.register_to_config(prediction_type=prediction_type)
         if gradient_checkpointing:
             pipeline.unet.enable_gradient_checkpointing()
             self.value_encoder.activation_checkpointing_enable()
@@ -69,7 +78,7 @@ class LiVOTask(TrainingTask):
         latents = torch.cat([batch["preferred"], batch["dispreferred"]])  # (2B, C, h, w): one batch for both
         if self.live:
             latents = encode_live(self.frozen["vae"], latents, self.seed, steps * 2, indices * 2)
-        noise = draw_noise(latents.shape[1:], self.seed, steps, indices).to(latents.device).repeat(2, 1, 1, 1)
+        noise, added = (n.to(latents.device).repeat(2, 1, 1, 1) for n in self.draw(latents.shape[1:], steps, indices))
         timesteps = draw_timesteps(self.scheduler.config.num_train_timesteps, self.seed, steps, indices)
         timesteps = timesteps.to(latents.device)
 
@@ -77,7 +86,7 @@ class LiVOTask(TrainingTask):
         token = value_tokens(self.value_encoder, self.tokenizer, batch["value"], batch["prompt"])  # (B, D)
         aligned = prepend_token(token, prompt, length=prompt.shape[1])
 
-        noisy = add_noise(self.scheduler, latents, noise, timesteps.repeat(2))
+        noisy = add_noise(self.scheduler, latents, added, timesteps.repeat(2))
         goal = target(self.scheduler, latents, noise, timesteps.repeat(2))
         with torch.no_grad():  # first, so that its activations are gone before the policy's graph is kept
             reference = self.predict(noisy, timesteps, prompt)
@@ -93,6 +102,15 @@ class LiVOTask(TrainingTask):
         # how far the token moves the prediction at all, whichever way
         metrics["drift"] = per_sample_error(policy.detach(), reference).unflatten(0, (2, -1)).mean(0)
         return loss, metrics
+
+    def draw(self, shape: torch.Size, steps: list[int], indices: list[int]) -> tuple[Tensor, Tensor]:
+        """The noise that the network is asked for, and the one that is added: (B, C, h, w) each, mostly the same."""
+        noise = draw_noise(shape, self.seed, steps, indices)
+        if self.noise_offset:
+            noise = noise + self.noise_offset * draw_noise((shape[0], 1, 1), self.seed, steps, indices, "noise offset")
+        if not self.input_perturbation:
+            return noise, noise
+        return noise, noise + self.input_perturbation * draw_noise(shape, self.seed, steps, indices, "perturbation")
 
     def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Tensor) -> Tensor:
         """Both pictures of B pairs in one pass: (2B, C, h, w) from conditioning (B, T, D) and timesteps (B,)."""

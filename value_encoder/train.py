@@ -7,18 +7,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from diffusion_base.arguments import BaseArguments, parse, to_dict
+from diffusion_base.checkpoint import starting_point
 from diffusion_base.errors import UserError, run
 from diffusion_base.latents import LatentCache
 from diffusion_base.pipeline import load_pipeline
 from diffusion_base.processes import process_state
 from diffusion_base.training import train, use_xformers
 from diffusion_base.training_arguments import TrainingArguments
-from value_encoder.dataset import PreferencePairs, pair, read_dataset, read_folder
+from value_encoder.dataset import Entry, PreferencePairs, first_share, pair, read_dataset, read_folder
 from value_encoder.inference import check_base
 from value_encoder.task import LiVOTask
 from value_encoder.validation import side_by_side
@@ -29,9 +30,15 @@ class LiVOTraining(TrainingArguments):
     """How to train; the defaults are LiVO's published settings for Stable Diffusion 1.5."""
 
     learning_rate: float = 1e-6
-    max_train_steps: int | None = 15_000
+    max_train_steps: int | None = None
+    """Length of the training in optimizer steps; overrides --num_train_epochs. 15,000 where neither is given."""
     checkpointing_steps: int = 1000
     validation_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_train_steps is None and self.num_train_epochs is None:
+            self.max_train_steps = 15_000
 
 
 @dataclass(kw_only=True)
@@ -48,12 +55,21 @@ class LiVOArguments:
     """γ2, margin of the dispreferred picture's term: it is met once the error rose by γ2/α."""
     snr_gamma: float | None = None
     """γ of the min-SNR weight on every error, usually 5; without it all timesteps weigh the same."""
+    noise_offset: float = 0.0
+    """Scale of an offset a channel that is added to the noise, usually 0.1; 0 for none."""
+    input_perturbation: float = 0.0
+    """Scale of extra noise that the network sees but is not asked to predict, usually 0.1; 0 for none."""
+    prediction_type: Literal["epsilon", "v_prediction"] | None = None
+    """What the network predicts, if the base's scheduler says it wrongly."""
 
     def __post_init__(self) -> None:
         for name in ("livo_beta", "livo_alpha", "snr_gamma"):
             value = vars(self)[name]
             if value is not None and value <= 0:
                 raise UserError(f"--{name} {value}: it must be more than 0")
+        for name in ("noise_offset", "input_perturbation"):
+            if vars(self)[name] < 0:
+                raise UserError(f"--{name} {vars(self)[name]}: it must not be negative")
 
 
 @dataclass(kw_only=True)
@@ -66,6 +82,8 @@ class DataArguments:
     """Instead: a Hugging Face dataset, by name or path."""
     resolution: int | None = None
     """Pixels a side of the training pictures; by default what the base was trained at."""
+    max_train_proportion: float | None = None
+    """Take only this share of every scene, its first pictures: for a quicker or a smaller training."""
     center_crop: bool = False
     """Cut the square out of the middle, so that pictures are encoded once. Otherwise anywhere, anew at every step."""
     random_flip: bool = False
@@ -82,6 +100,8 @@ class DataArguments:
     def __post_init__(self) -> None:
         if (self.train_data_dir is None) == (self.dataset_name is None):
             raise UserError("give the data by --train_data_dir or by --dataset_name, one of the two")
+        if self.max_train_proportion is not None and not 0 < self.max_train_proportion <= 1:
+            raise UserError(f"--max_train_proportion {self.max_train_proportion}: it must lie between 0 and 1")
         if wrong := next((text for text in self.validation_prompts if ", " not in text), None):
             raise UserError(f"--validation_prompts {wrong!r} must read '<value>, <prompt>'")
 
@@ -94,24 +114,36 @@ class Arguments:
     data: DataArguments
 
 
+def read_data(data: DataArguments, latents_dir: Path) -> list[Entry]:
+    """The pictures that the flags name."""
+    if data.train_data_dir is not None:
+        entries = list(read_folder(data.train_data_dir))
+    else:
+        assert data.dataset_name is not None  # or DataArguments would have refused
+        entries = list(read_dataset(data.dataset_name, latents_dir / "pictures"))
+    return entries if data.max_train_proportion is None else first_share(entries, data.max_train_proportion)
+
+
 def main(argv: Sequence[str] | None = None) -> Path:
     """Train, and return the output folder; the encoder is in its `value_encoder/`."""
     arguments = parse(Arguments, argv, prog="value_encoder/train.py", description=__doc__)
     base, training, livo, data = arguments.base, arguments.training, arguments.livo, arguments.data
     state = process_state()
+    starting_point(Path(training.output_dir), training.resume_from_checkpoint)  # faults show before the long part
+    latents_dir = Path(data.latents_dir or Path(training.output_dir, "latents"))
+    pictures = pair(read_data(data, latents_dir))
     pipeline = load_pipeline(
-        base.pretrained_model_name_or_path, revision=base.revision, variant=base.variant, device=state.device
+        base.pretrained_model_name_or_path,
+        revision=base.revision,
+        variant=base.variant,
+        cache_dir=base.cache_dir,
+        device=state.device,
     )
     check_base(pipeline)
 
-    latents_dir = Path(data.latents_dir or Path(training.output_dir, "latents"))
     resolution = data.resolution or pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-    if data.train_data_dir is not None:
-        entries = read_folder(data.train_data_dir)
-    elif data.dataset_name is not None:
-        entries = read_dataset(data.dataset_name, latents_dir / "pictures")
     cache = LatentCache(pipeline.vae, latents_dir, resolution, data.center_crop)
-    dataset = PreferencePairs(pair(entries), cache, data.random_flip)
+    dataset = PreferencePairs(pictures, cache, data.random_flip)
     state.print(dataset.summary())
 
     task = LiVOTask(
@@ -121,6 +153,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
         gamma1=livo.livo_gamma_1,
         gamma2=livo.livo_gamma_2,
         snr_gamma=livo.snr_gamma,
+        noise_offset=livo.noise_offset,
+        input_perturbation=livo.input_perturbation,
+        prediction_type=livo.prediction_type,
         seed=training.seed,
         live=not data.center_crop,
         frozen_dtype=training.frozen_dtype,

@@ -154,3 +154,9 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path):
     (tmp_path / "checkpoint-3" / "state.json").unlink()  # not one of ours any more
     with pytest.raises(UserError, match="finished run without checkpoints"):
         run_toy(tmp_path, max_train_steps=3, resume_from_checkpoint="latest")
+
+
+def test_checkpoints_of_another_program_are_not_run_into(tmp_path):
+    (tmp_path / "checkpoint-500" / "value_encoder").mkdir(parents=True)
+    with pytest.raises(UserError, match="checkpoint-500 is no checkpoint of this repository"):
+        run_toy(tmp_path)

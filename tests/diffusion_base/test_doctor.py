@@ -33,3 +33,11 @@ def test_missing_and_wrong_packages(monkeypatch, capsys):
     report = capsys.readouterr().out
     assert "✗ diffusers" in report and "✗ accelerate" in report
     assert "– wandb                  missing: no --report_to=wandb" in report and "[track]" in report
+
+
+@pytest.mark.parametrize("package", ["torch", "t2i-align"])
+def test_without_what_it_needs_itself(monkeypatch, package):
+    real = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == package else real(name))
+    with pytest.raises(UserError, match=f"{package}.* is not installed; run: pip install"):
+        doctor.main([])

@@ -58,6 +58,13 @@ def test_broken_folders(tmp_path):
         load_pipeline(folder)
 
 
+def test_a_device_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="--device cuda:7 can't be used here .*leave it out"):
+        load_pipeline(tiny_folder(tmp_path / "base"), device="cuda:7")
+    with pytest.raises(UserError, match="--device gpu can't be used here"):
+        load_pipeline(tmp_path / "base", device="gpu")
+
+
 @pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks`:UserWarning")  # diffusers' own
 def test_name_that_is_neither_folder_nor_on_the_hub(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)

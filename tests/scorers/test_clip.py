@@ -48,6 +48,14 @@ def test_probabilities_are_the_models_own(folder, images):
         torch.testing.assert_close(probabilities[i], expected, rtol=1e-4, atol=1e-6)
 
 
+def test_a_long_prompt_keeps_the_question(folder, images):
+    """77 tokens are not enough for the prompt: its end goes, not the attribute that is asked about."""
+    scorer = CLIPScorer.from_pretrained(str(folder))
+    with pytest.warns(UserWarning, match="CLIP reads 77 positions; it was asked without the end of 'a very very"):
+        long = scorer.classify(images[:1], ["a" + " very" * 200 + " old cat"], ("male", "female"))
+    assert long[0, 0] != long[0, 1]
+
+
 def test_scores_depend_neither_on_batch_size_nor_on_order(folder, images):
     one = load_judge(f"scorers:clip?model={folder}&batch_size=1")
     many = load_judge(f"scorers:clip?model={folder}&batch_size=64")

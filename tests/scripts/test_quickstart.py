@@ -61,6 +61,18 @@ def test_quickstart(livo, tmp_path, capsys):
     assert json.loads((tmp_path / "results.json").read_text()) == results
 
 
-def test_half_of_nothing(livo, tmp_path):
-    with pytest.raises(UserError, match="images_per_prompt"):
-        quickstart(["--livo_model", str(livo), "--output_dir", str(tmp_path), "--images_per_prompt", "1"])
+@pytest.mark.parametrize("flags", [["--images_per_prompt", "1"], ["--images_per_prompt", "5"], ["--batch_size", "0"]])
+def test_bad_numbers(livo, tmp_path, flags):
+    with pytest.raises(UserError, match=f"{flags[0]}.* must be"):
+        quickstart(["--livo_model", str(livo), "--output_dir", str(tmp_path), *flags])
+
+
+def test_a_value_encoder_of_another_base_is_refused_at_once(livo, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    training = json.loads((livo / "training.json").read_text())
+    for content, message in (({"base_hash": "0"}, "no finished training"), (training, "another base")):
+        (other / "training.json").write_text(json.dumps(content | {"base_hash": "0"}))
+        with pytest.raises(UserError, match=message):
+            quickstart(["--livo_model", str(other), "--output_dir", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()

@@ -25,6 +25,23 @@ def make_task(kind="sd1", **options):
     return task
 
 
+def test_offset_and_perturbation_of_the_noise():
+    """Offset: one number a channel is added to what is asked for. Perturbation: only what is seen has more noise."""
+    shape, steps, indices = torch.Size((4, 8, 8)), [3, 3], [5, 0]
+    plain, same = make_task().draw(shape, steps, indices)
+    assert same is plain
+    shifted, added = make_task(noise_offset=0.5).draw(shape, steps, indices)
+    offsets = (shifted - plain).flatten(2)
+    assert added is shifted and offsets.std(-1).max() < 1e-6 and offsets[..., 0].unique().numel() == 8
+    asked, seen = make_task(input_perturbation=0.5).draw(shape, steps, indices)
+    assert torch.equal(asked, plain) and 0.3 < (seen - asked).std() < 0.7
+
+
+def test_another_prediction_type_is_another_target():
+    losses = [make_task(prediction_type=kind)(make_batch())[0] for kind in (None, "epsilon", "v_prediction")]
+    assert torch.equal(losses[0], losses[1]) and not torch.allclose(losses[0], losses[2])
+
+
 def make_batch():
     torch.manual_seed(2)
     preferred, dispreferred = torch.randn(2, 4, 4, 8, 8)
