@@ -21,7 +21,7 @@ def label(row: dict) -> str:
 def confusion(truth: Sequence[str], said: Sequence[str], labels: Sequence[str]) -> NDArray[np.int64]:
     """Counts (k, k): row i, column j are the pictures that are `labels[i]` and were called `labels[j]`."""
     index = {word: i for i, word in enumerate(labels)}
-    counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
+    counts: NDArray[np.int64] = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(counts, ([index[word] for word in truth], [index[word] for word in said]), 1)
     return counts
 
