@@ -3,6 +3,7 @@
 # what a specification calls a judge, and the module whose `load` takes its options
 KINDS = {
     "clip": "scorers.clip",
+    "vlm": "scorers.vlm",
 }
 
 
