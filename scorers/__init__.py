@@ -4,6 +4,10 @@
 KINDS = {
     "clip": "scorers.clip",
     "vlm": "scorers.vlm",
+    "hps": "scorers.hps",
+    "pickscore": "scorers.pickscore",
+    "image_reward": "scorers.image_reward",
+    "aesthetic": "scorers.aesthetic",
 }
 
 
