@@ -4,6 +4,9 @@
 KINDS = {
     "clip": "scorers.clip",
     "vlm": "scorers.vlm",
+    "nudenet": "scorers.nude_detector",
+    "q16": "scorers.q16",
+    "any_of": "scorers.any_of",
     "hps": "scorers.hps",
     "pickscore": "scorers.pickscore",
     "image_reward": "scorers.image_reward",
