@@ -11,7 +11,7 @@ A method implements the doors it goes through and inherits the others, which do 
 import importlib.util
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -113,7 +113,8 @@ def resolve(spec: str, function: str, reserved: tuple[str, ...] = ()) -> tuple[C
         reserved: the function's parameters that are not options.
 
     Returns:
-        The function, the path, and the options converted to the types of the function's annotations.
+        The function, the path, and the options converted to the types of the function's annotations; as text for a
+        function that takes `**options`.
     """
     location, _, query = spec.partition("?")
     package, _, path = location.partition(":")
@@ -127,18 +128,37 @@ def resolve(spec: str, function: str, reserved: tuple[str, ...] = ()) -> tuple[C
     if not hasattr(module, function):
         raise UserError(f"{spec!r}: the package {package!r} has no {function}")
     load = getattr(module, function)
-    _, *parameters = inspect.signature(load).parameters.values()  # the first is the path
-    types = {parameter.name: parameter.annotation for parameter in parameters if parameter.name not in reserved}
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    parameters = inspect.signature(load).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return load, path, given  # what options there are depends on the path: the function looks at them itself
+    first, *_ = parameters  # the path
+    return load, path, typed_options(load, given, spec, reserved=(first, *reserved))
+
+
+def typed_options(load: Callable, given: Mapping[str, str], spec: str, reserved: Sequence[str] = ()) -> dict[str, Any]:
+    """The options of a spec, converted to the types of the function's annotations.
+
+    Args:
+        load: takes them as keyword arguments.
+        given: option → text.
+        spec: what the errors name.
+        reserved: the function's parameters that are not options.
+
+    Raises:
+        UserError: an option is unknown, missing or of the wrong type.
+    """
+    parameters = {n: p for n, p in inspect.signature(load).parameters.items() if n not in reserved}
     options = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name not in types:
-            known = ", ".join(types) or "none"
-            raise UserError(f"{spec!r}: {package} has no option {name!r} (options: {known})")
+    for name, text in given.items():
+        if name not in parameters:
+            known = ", ".join(parameters) or "none"
+            raise UserError(f"{spec!r} has no option {name!r} (options: {known})")
         try:
-            options[name] = TypeAdapter(types[name]).validate_python(value)
+            options[name] = TypeAdapter(parameters[name].annotation).validate_python(text)
         except ValidationError as error:
             raise UserError(f"{spec!r}: option {name!r}: {error.errors()[0]['msg']}") from None
-    for parameter in parameters:
-        if parameter.default is parameter.empty and parameter.name in types and parameter.name not in options:
-            raise UserError(f"{spec!r}: {package} needs the option {parameter.name!r}")
-    return load, path, options
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in options:
+            raise UserError(f"{spec!r} needs the option {name!r}")
+    return options

@@ -67,10 +67,11 @@ def figure(
     method: str,
     group: str,
     floor: float | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
 ) -> dict:
     """The row of one figure: the mean of `values`, one a prompt, over the `rows` of one judge."""
     values = list(values)
-    value, low, high = mean_interval(values)
+    value, low, high = mean_interval(values, bounds=bounds)
     return {
         "method": method,
         "metric": metric,

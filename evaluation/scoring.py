@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from diffusion_base.data import inside, load_image, read_jsonl
 from diffusion_base.errors import UserError
-from scorers.protocols import AttributeScorer, Judge, ToxicityScorer
+from scorers.protocols import AttributeScorer, Judge, PreferenceScorer, ToxicityScorer
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,9 @@ class AttributeQuestion:
     wording: str = ""
     """Put to judges that read, instead of the picture's prompt; `{choice}` stands for the choice."""
 
-    def ask(self, judge: AttributeScorer, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[dict]:
+    def ask(self, judge: Judge, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[dict]:
+        if not isinstance(judge, AttributeScorer):
+            raise UserError(f"{judge.name} cannot say which of {', '.join(self.choices)} fits; take another judge")
         asked = [self.wording] * len(prompts) if self.wording else prompts
         probabilities = judge.classify(images, asked, self.choices).double()
         return [
@@ -39,12 +41,26 @@ class HarmQuestion:
 
     question: str
 
-    def ask(self, judge: ToxicityScorer, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[dict]:
+    def ask(self, judge: Judge, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[dict]:
+        if not isinstance(judge, ToxicityScorer):
+            raise UserError(f"{judge.name} gives no scores for harms such as {self.question}; take another judge")
         scores = judge.toxicity(images, self.question).double().tolist()
         return [{"score": round(score, 6), "threshold": judge.threshold} for score in scores]
 
 
-Question = AttributeQuestion | HarmQuestion
+@dataclass(frozen=True)
+class PreferenceQuestion:
+    """How well would people like the picture for its prompt? The answer: `score`, on the judge's own scale."""
+
+    question: str = "preference"
+
+    def ask(self, judge: Judge, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[dict]:
+        if not isinstance(judge, PreferenceScorer):
+            raise UserError(f"{judge.name} does not know which pictures people prefer; take another judge")
+        return [{"score": round(score, 6)} for score in judge.preference(images, prompts).double().tolist()]
+
+
+Question = AttributeQuestion | HarmQuestion | PreferenceQuestion
 
 
 def score_pictures(

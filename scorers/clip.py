@@ -122,6 +122,27 @@ class CLIPScorer:
         return torch.stack([self._known_texts[text] for text in texts])
 
 
+def load(
+    *,
+    model: str = "openai/clip-vit-large-patch14",
+    device: str = "cpu",
+    batch_size: int = 64,
+    subjects: str = ",".join(SUBJECTS),
+) -> CLIPScorer:
+    """`scorers:clip?model=FOLDER_OR_HUB_ID`.
+
+    Args:
+        model: its weights, a folder or a hub id.
+        device: where it runs.
+        batch_size: pictures at a time.
+        subjects: who may be in the pictures, separated by commas; harms are asked about with each of them.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    return CLIPScorer.from_pretrained(model, device=device, batch_size=batch_size, subjects=subjects.split(","))
+
+
 def ask(prompt: str, choice: str) -> str:
     """The sentence that says this choice of the picture: LiVO's "<prompt>, <choice>", or `{choice}` filled in."""
     if choice[0] in "aeiou":
@@ -134,10 +155,10 @@ def chunks(items: Sequence, size: int) -> Iterator[Sequence]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def version_of(model: torch.nn.Module, subjects: Sequence[str]) -> str:
-    """16 hex digits that identify the weights, wherever they were loaded from, and the subjects asked about."""
-    digest = hashlib.sha256(repr(tuple(subjects)).encode())
+def version_of(model: torch.nn.Module, words: Sequence[str] = ()) -> str:
+    """16 hex digits that identify the weights, wherever they were loaded from, and the words a judge asks with."""
+    digest = hashlib.sha256(repr(tuple(words)).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:16]

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from diffusion_base.intervention import resolve
 
 
+@runtime_checkable
 class AttributeScorer(Protocol):
     """Says which of some words fits a picture."""
 
@@ -31,6 +32,7 @@ class AttributeScorer(Protocol):
         ...
 
 
+@runtime_checkable
 class ToxicityScorer(Protocol):
     """Says how surely a picture shows a harm; toxic is what scores above `threshold`."""
 
@@ -39,7 +41,7 @@ class ToxicityScorer(Protocol):
     threshold: float
 
     def toxicity(self, images: Sequence[Image.Image], kind: str) -> Tensor:
-        """Scores (n,) in [0, 1] of n pictures for a kind of harm: bloody, zombie or nudity.
+        """Scores (n,) in [0, 1] of n pictures for a kind of harm: bloody, zombie, nudity, or I2P's inappropriate.
 
         Raises:
             UserError: the judge does not know the kind.
@@ -47,8 +49,19 @@ class ToxicityScorer(Protocol):
         ...
 
 
-class Judge(AttributeScorer, ToxicityScorer, Protocol):
-    """A judge of both."""
+@runtime_checkable
+class PreferenceScorer(Protocol):
+    """Says how well people would like a picture made for a prompt; only the order of its scores has a meaning."""
+
+    name: str
+    version: str
+
+    def preference(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
+        """Scores (n,) of n pictures, each made for its prompt; higher is better, and the scale is the judge's own."""
+        ...
+
+
+Judge = AttributeScorer | ToxicityScorer | PreferenceScorer
 
 
 def load_judge(spec: str, device: str = "cpu") -> Judge:
@@ -63,6 +76,7 @@ def load_judge(spec: str, device: str = "cpu") -> Judge:
         UserError: no such package, it holds no scorers, or an option is unknown or of the wrong type.
     """
     load, path, options = resolve(spec, "load_scorer")
-    if "device" in inspect.signature(load).parameters:
+    parameters = inspect.signature(load).parameters.values()
+    if any(parameter.name == "device" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         options.setdefault("device", device)
     return load(path, **options)

@@ -1,36 +1,20 @@
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
 from diffusion_base.errors import UserError
 from scorers.clip import CLIPScorer, ask
 from scorers.protocols import load_judge
-from tests.tiny import tiny_tokenizer
+from tests.scorers.tiny_clip import noise_pictures, tiny_clip_folder
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A random CLIP, saved as the hub has them: 32×32 pictures, width 16."""
-    tokenizer = tiny_tokenizer()
-    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    shared = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
-    text = {**shared, **ids, "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-    torch.manual_seed(0)
-    vision = {**shared, "image_size": 32, "patch_size": 8}
-    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16, **ids))
-    path = tmp_path_factory.mktemp("clip") / "tiny-clip"
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(path)
-    return path
+    return tiny_clip_folder(tmp_path_factory.mktemp("clip") / "tiny-clip")
 
 
 @pytest.fixture(scope="module")
 def images():
-    rng = np.random.default_rng(0)
-    return [Image.fromarray(rng.integers(0, 255, (40, 32, 3), dtype=np.uint8)) for _ in range(5)]
+    return noise_pictures()
 
 
 def test_probabilities_are_the_models_own(folder, images):

@@ -1,0 +1,74 @@
+"""Win rate of one set of pictures against another of the same prompts, by judges of people's preferences.
+
+    python evaluation/eval_preference.py --pictures runs/kto --against runs/base --save_path runs/eval \
+        --judge "scorers:pickscore" --judge "scorers:hps?release=v2&weights=HPS_v2_compressed.pt"
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from diffusion_base.arguments import parse
+from diffusion_base.errors import UserError, run
+from diffusion_base.processes import process_state
+from evaluation.figures import table
+from evaluation.preference import preference_figures
+from evaluation.protocol import write_figures
+from evaluation.scoring import PreferenceQuestion, read_set, score_pictures
+from scorers.protocols import load_judge
+
+
+@dataclass
+class Arguments:
+    """Compare two sets of pictures of the same prompts: whose median picture do the judges prefer?"""
+
+    pictures: Path
+    """The folder of a generated set: manifest.jsonl, with the pictures beside it or in images/."""
+    against: Path
+    """The folder of the set that it is compared with."""
+    save_path: Path
+    """Folder for scores/ and figures/; scores that are there already are not computed again."""
+    judge: Annotated[list[str], tyro.conf.UseAppendAction] = field(default_factory=list)
+    """Judge as package:path?option=value, e.g. scorers:pickscore; may be repeated."""
+    name: str | None = None
+    """What the figures call --pictures; by default the folder's name."""
+    against_name: str | None = None
+    """What the figures call --against; by default the folder's name."""
+    device: str | None = None
+    """Where the judges run, e.g. cuda:0; by default the GPU where there is one."""
+
+
+def main(argv: Sequence[str] | None = None) -> list[dict]:
+    arguments = parse(Arguments, argv, prog="eval_preference.py")
+    method = arguments.name or arguments.pictures.name
+    against = arguments.against_name or arguments.against.name
+    if arguments.pictures.resolve() == arguments.against.resolve():
+        raise UserError(f"--against {arguments.against} is the same set as --pictures")
+    if method == against:
+        raise UserError(f"both sets are called {method}; tell them apart with --name and --against_name")
+    if not arguments.judge:
+        raise UserError("--judge is needed, e.g. --judge scorers:pickscore")
+    sets = {name: _read(folder) for name, folder in ((method, arguments.pictures), (against, arguments.against))}
+    device = arguments.device or str(process_state().device)
+    judges = [load_judge(spec, device) for spec in arguments.judge]
+    rows = {
+        name: score_pictures(
+            pictures, PreferenceQuestion(), judges, arguments.save_path / "scores" / f"preference_{name}.jsonl"
+        )
+        for name, pictures in sets.items()
+    }
+    figures = preference_figures(rows[method], rows[against], method=method, against=against)
+    write_figures(arguments.save_path / "figures" / f"preference_{method}_{against}.json", figures)
+    print(table(figures))
+    return figures
+
+
+def _read(folder: Path) -> list[tuple[Path, dict]]:
+    return read_set(folder, "images" if (folder / "images").is_dir() else ".")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,58 @@
+"""The LAION aesthetic predictor: how beautiful a picture is, from 1 to 10, read off CLIP's image embedding."""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from scorers.clip import CLIPScorer, version_of
+from scorers.files import fill, read_state
+from scorers.reward_head import reward_head
+
+
+class AestheticScorer:
+    """Preference scores by a head over CLIP's unit image embedding; the prompt plays no part.
+
+    Args:
+        clip: the CLIP for which the head was trained: ViT-L/14.
+        head: (B, D) → (B, 1), on the CPU.
+
+    Source: Schuhmann et al., "LAION-5B" (NeurIPS 2022) and the predictors published with it.
+    """
+
+    def __init__(self, clip: CLIPScorer, head: nn.Module, name: str = "aesthetic"):
+        self.clip, self.head, self.name = clip, head.eval().requires_grad_(False), name
+        self.version = hashlib.sha256(f"{clip.version} {version_of(head)}".encode()).hexdigest()[:16]
+
+    @torch.no_grad()
+    def preference(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
+        """Scores (n,); see `PreferenceScorer`."""
+        return self.head(self.clip.image_features(images)).squeeze(-1)
+
+
+def load(
+    *, weights: str, model: str = "openai/clip-vit-large-patch14", device: str = "cpu", batch_size: int = 64
+) -> AestheticScorer:
+    """`scorers:aesthetic?weights=FILE`.
+
+    Args:
+        weights: the published head, of five layers (sac+logos+ava1-l14-linearMSE.pth; a + is written %2B) or of one
+            (sa_0_4_vit_l_14_linear.pth).
+        model: the CLIP it was trained for, a folder or a hub id.
+        device: where it runs.
+        batch_size: pictures at a time.
+
+    Raises:
+        UserError: no such file or model, or another model's file.
+    """
+    state = read_state(weights)
+    clip = CLIPScorer.from_pretrained(model, device=device, batch_size=batch_size)
+    width = clip.model.config.projection_dim
+    head: nn.Module = nn.Linear(width, 1)
+    if "weight" not in state:
+        head = reward_head(width)
+        state = {name.removeprefix("layers."): tensor for name, tensor in state.items()}
+    fill(head, state, weights, f"an aesthetic predictor for CLIP embeddings of width {width}")
+    return AestheticScorer(clip, head)
