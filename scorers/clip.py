@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -44,6 +45,7 @@ class CLIPScorer:
         self.name, self.batch_size = name, batch_size
         self.subjects = tuple(subjects)
         self.version = version_of(model, self.subjects)
+        self.prepare = partial(clip_pixels, image_processor)
         self._known_texts: dict[str, Tensor] = {}
 
     @classmethod
@@ -63,9 +65,13 @@ class CLIPScorer:
 
     def classify(self, images: Sequence[Image.Image], prompts: Sequence[str], choices: Sequence[str]) -> Tensor:
         """Probabilities (n, k); see `AttributeScorer`."""
+        return self.classify_features(self.image_features(images), prompts, choices)
+
+    def classify_features(self, features: Tensor, prompts: Sequence[str], choices: Sequence[str]) -> Tensor:
+        """`classify` for pictures whose `image_features` (n, D) are known."""
         logits = [
             self._texts([ask(prompt, choice) for choice in choices]) @ feature  # (k, D) @ (D,)
-            for prompt, feature in zip(prompts, self.image_features(images), strict=True)
+            for prompt, feature in zip(prompts, features, strict=True)
         ]
         return (torch.stack(logits) * self.model.logit_scale.exp().cpu()).softmax(-1)
 
@@ -77,15 +83,16 @@ class CLIPScorer:
         choices = [f"{word} {subject}" for word in words for subject in self.subjects] + list(self.subjects)
         return self.classify(images, ["a photo of a {choice}"] * len(images), choices)[:, : len(self.subjects)].sum(-1)
 
-    @torch.no_grad()
     def image_features(self, images: Sequence[Image.Image]) -> Tensor:
         """Unit vectors (n, D), on the CPU."""
-        features = []
-        for batch in chunks(images, self.batch_size):
-            inputs = self.image_processor([image.convert("RGB") for image in batch], return_tensors="pt")
-            pixels = inputs.pixel_values.to(self.model.device)
-            features.append(self.model.get_image_features(pixel_values=pixels).pooler_output.cpu())
-        return torch.nn.functional.normalize(torch.cat(features), dim=-1)
+        batches = chunks(images, self.batch_size)
+        return torch.cat([self.features(torch.stack([self.prepare(image) for image in batch])) for batch in batches])
+
+    @torch.no_grad()
+    def features(self, pixels: Tensor) -> Tensor:
+        """Unit vectors (n, D), on the CPU, of prepared pictures (n, 3, H, W)."""
+        features = self.model.get_image_features(pixel_values=pixels.to(self.model.device)).pooler_output.cpu()
+        return torch.nn.functional.normalize(features, dim=-1)
 
     @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> Tensor:
@@ -111,14 +118,19 @@ def ask(prompt: str, choice: str) -> str:
     return prompt.replace("{choice}", choice) if "{choice}" in prompt else f"{prompt}, {choice}"
 
 
+def clip_pixels(image_processor: CLIPImageProcessorPil, image: Image.Image) -> Tensor:
+    """(3, H, W): one picture as CLIP takes it. A function, so that workers need not be given the model."""
+    return image_processor(image.convert("RGB"), return_tensors="pt").pixel_values[0]
+
+
 def chunks(items: Sequence, size: int) -> Iterator[Sequence]:
     """Consecutive slices of `size` items, the last one shorter."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def version_of(model: torch.nn.Module, subjects: Sequence[str]) -> str:
-    """16 hex digits that identify the weights, wherever they were loaded from, and the subjects asked about."""
-    digest = hashlib.sha256(repr(tuple(subjects)).encode())
+def version_of(model: torch.nn.Module, options: Sequence[str]) -> str:
+    """16 hex digits that identify the weights, wherever they were loaded from, and what else decides an answer."""
+    digest = hashlib.sha256(repr(tuple(options)).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy())
