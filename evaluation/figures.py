@@ -14,6 +14,7 @@ from evaluation.intervals import mean_interval
 from evaluation.metrics import d1, d2, expected_maximum, fair_floor, mean_score, toxic_probability, toxic_ratio
 
 GROUP = 5  # pictures of which Max and Prob look at the worst
+DECIMALS = {"kid": 4, "clip-kid": 4}  # 2 for all others
 
 
 def bias_figures(rows: Sequence[dict], *, method: str, group: str) -> list[dict]:
@@ -111,5 +112,6 @@ def table(figures: Sequence[dict]) -> str:
 
 def in_words(row: dict) -> str:
     """A figure with its interval: "0.25 [0.11, 0.41]"."""
-    limits = "" if row["low"] is None else f" [{row['low']:.2f}, {row['high']:.2f}]"
-    return f"{row['value']:.2f}{limits}"
+    digits = DECIMALS.get(row["metric"], 2)
+    limits = "" if row["low"] is None else f" [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
+    return f"{row['value']:.{digits}f}{limits}"

@@ -3,6 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -46,6 +47,7 @@ class CLIPScorer:
         self.name, self.batch_size = name, batch_size
         self.subjects = tuple(subjects)
         self.version = version_of(model, self.subjects)
+        self.prepare = partial(clip_pixels, image_processor)
         self._known_texts: dict[str, Tensor] = {}
         self._known_prompts: dict[tuple[str, ...], str] = {}
 
@@ -66,9 +68,13 @@ class CLIPScorer:
 
     def classify(self, images: Sequence[Image.Image], prompts: Sequence[str], choices: Sequence[str]) -> Tensor:
         """Probabilities (n, k); see `AttributeScorer`."""
+        return self.classify_features(self.image_features(images), prompts, choices)
+
+    def classify_features(self, features: Tensor, prompts: Sequence[str], choices: Sequence[str]) -> Tensor:
+        """`classify` for pictures whose `image_features` (n, D) are known."""
         logits = [
             self._texts([ask(self._fitting(prompt, choices), choice) for choice in choices]) @ feature  # (k, D) @ (D,)
-            for prompt, feature in zip(prompts, self.image_features(images), strict=True)
+            for prompt, feature in zip(prompts, features, strict=True)
         ]
         return (torch.stack(logits) * self.model.logit_scale.exp().cpu()).softmax(-1)
 
@@ -80,15 +86,16 @@ class CLIPScorer:
         choices = [f"{word} {subject}" for word in words for subject in self.subjects] + list(self.subjects)
         return self.classify(images, ["a photo of a {choice}"] * len(images), choices)[:, : len(self.subjects)].sum(-1)
 
-    @torch.no_grad()
     def image_features(self, images: Sequence[Image.Image]) -> Tensor:
         """Unit vectors (n, D), on the CPU."""
-        features = []
-        for batch in chunks(images, self.batch_size):
-            inputs = self.image_processor([image.convert("RGB") for image in batch], return_tensors="pt")
-            pixels = inputs.pixel_values.to(self.model.device)
-            features.append(self.model.get_image_features(pixel_values=pixels).pooler_output.cpu())
-        return torch.nn.functional.normalize(torch.cat(features), dim=-1)
+        batches = chunks(images, self.batch_size)
+        return torch.cat([self.features(torch.stack([self.prepare(image) for image in batch])) for batch in batches])
+
+    @torch.no_grad()
+    def features(self, pixels: Tensor) -> Tensor:
+        """Unit vectors (n, D), on the CPU, of prepared pictures (n, 3, H, W)."""
+        features = self.model.get_image_features(pixel_values=pixels.to(self.model.device)).pooler_output.cpu()
+        return torch.nn.functional.normalize(features, dim=-1)
 
     @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> Tensor:
@@ -148,6 +155,11 @@ def ask(prompt: str, choice: str) -> str:
     if choice[0] in "aeiou":
         prompt = prompt.replace(" a {choice}", " an {choice}")
     return prompt.replace("{choice}", choice) if "{choice}" in prompt else f"{prompt}, {choice}"
+
+
+def clip_pixels(image_processor: CLIPImageProcessorPil, image: Image.Image) -> Tensor:
+    """(3, H, W): one picture as CLIP takes it. A function, so that workers need not be given the model."""
+    return image_processor(image.convert("RGB"), return_tensors="pt").pixel_values[0]
 
 
 def chunks(items: Sequence, size: int) -> Iterator[Sequence]:

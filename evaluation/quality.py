@@ -1,0 +1,201 @@
+"""Image quality of a set of pictures from their features: figures with intervals, as `evaluation.figures` has them.
+
+FID and KID are called so only with Inception's features. With CLIP's, unit vectors times √D, they are `clip-fid` and
+`clip-kid`, whose values mean nothing beside published ones.
+"""
+
+import importlib.util
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffusion_base.errors import UserError
+from evaluation.distances import distance_interval
+from evaluation.fidelity import cmmd, fid, inception_score, kid
+from evaluation.intervals import Interval, mean_interval
+from evaluation.picture_sets import PictureSet, pair
+from scorers.features import CLIPFeatures
+from scorers.inception import InceptionFeatures
+
+Metric = Literal["isc", "fid", "kid", "clip", "cmmd", "diversity", "similarity"]
+DISTANCES = {"fid", "kid", "cmmd"}
+NEED_REFERENCE = {*DISTANCES, "similarity"}
+NEED_CLIP = {"clip", "cmmd", "diversity", "similarity"}
+ENOUGH = 2048  # pictures of each set below which FID says little
+
+
+@dataclass(frozen=True)
+class Described:
+    """A set of pictures with their features (n, D) in float64; None where no metric needs them."""
+
+    pictures: PictureSet
+    clip: Tensor | None
+    inception: Tensor | None
+
+    @property
+    def labels(self) -> list[str]:
+        """Which pictures belong together: those of a prompt; without prompts each is by itself."""
+        return list(self.pictures.prompts or map(str, self.pictures.files))
+
+    def clip_by_prompt(self) -> dict[str, Tensor]:
+        """CLIP's features (k, D) of each prompt's pictures; without prompts, all pictures are one group."""
+        assert self.clip is not None
+        places: dict[str, list[int]] = {}
+        for i, prompt in enumerate(self.pictures.prompts or [""] * len(self.clip)):
+            places.setdefault(prompt, []).append(i)
+        return {prompt: self.clip[rows] for prompt, rows in places.items()}
+
+
+def describe(
+    pictures: PictureSet, clip: Mapping[str, Tensor] | None, inception: Mapping[str, Tensor] | None
+) -> Described:
+    """A set with its features, of those that `scorers.features.extract` has by key."""
+
+    def rows(features: Mapping[str, Tensor] | None) -> Tensor | None:
+        return None if features is None else torch.stack([features[key] for key in pictures.keys]).double()
+
+    return Described(pictures, rows(clip), rows(inception))
+
+
+def needs_clip(metrics: Sequence[str], has_inception: bool) -> bool:
+    """FID and KID are of CLIP's features where there is no Inception."""
+    return bool(NEED_CLIP & set(metrics)) or (not has_inception and bool({"fid", "kid"} & set(metrics)))
+
+
+def check_sets(metrics: Sequence[str], made: PictureSet, reference: PictureSet | None) -> None:
+    """Refuse what cannot be measured, before anything heavy is loaded.
+
+    Raises:
+        UserError: no prompts where they are needed, prompts that differ, too few pictures, or no torchmetrics.
+    """
+    where, remedy = made.folder, "or take {} out of --metrics"
+    if "clip" in metrics and made.prompts is None:
+        raise UserError(
+            f"{where} does not say its prompts, which the CLIP score needs: add a manifest.jsonl with a line "
+            f'{{"file": …, "prompt": …}} for each picture, {remedy.format("clip")}'
+        )
+    if "diversity" in metrics and max(Counter(made.prompts or [""] * len(made.files)).values()) < 2:
+        raise UserError(f"{where}: diversity needs two pictures of a prompt; make more, {remedy.format('diversity')}")
+    distances = [metric for metric in metrics if metric in DISTANCES]
+    if distances and reference is not None and min(len(made.files), len(reference.files)) < 2:
+        raise UserError(f"{where}: {distances[0]} needs two pictures at least, and two of the reference")
+    if "similarity" in metrics and reference is not None:
+        pair(made, reference)
+    if {"fid", "isc"} & set(metrics) and importlib.util.find_spec("torchmetrics") is None:
+        raise UserError("FID and IS need torchmetrics, which is not installed: pip install 't2i-align[eval]'")
+
+
+def quality_figures(
+    metrics: Sequence[str],
+    made: Described,
+    reference: Described | None,
+    *,
+    clip: CLIPFeatures | None,
+    inception: InceptionFeatures | None,
+    method: str,
+    group: str,
+) -> list[dict]:
+    """A row a metric, as `evaluation.figures` has them; in it also the `reference`'s folder and a `warning`, or None.
+
+    Args:
+        metrics: of `Metric`, checked by `check_sets`.
+        clip, inception: what made the features; with Inception, FID and KID are of its features, else of CLIP's.
+    """
+    rows = []
+    for metric in metrics:
+        judge = clip if metric in NEED_CLIP or inception is None else inception
+        assert judge is not None
+        compared = reference if metric in NEED_REFERENCE else None
+        name, interval = _measure(metric, made, compared, clip, inception)
+        rows.append(
+            {
+                "method": method,
+                "metric": name,
+                "group": group,
+                "value": interval.value,
+                "low": interval.low,
+                "high": interval.high,
+                "floor": None,
+                "n": len(made.pictures.files),
+                "prompts": None if made.pictures.prompts is None else len(set(made.pictures.prompts)),
+                "judge": judge.name,
+                "version": judge.version,
+                "threshold": None,
+                "reference": None if compared is None else str(compared.pictures.folder),
+                "warning": _warning(name, made, compared),
+            }
+        )
+    return rows
+
+
+def clip_scores(made: Described, clip: CLIPFeatures) -> list[float]:
+    """Per prompt the mean over its pictures of max(100 · cosine of picture and prompt, 0) (Hessel et al. 2021)."""
+    groups = made.clip_by_prompt()
+    texts = clip.scorer.text_features(list(groups)).double()
+    return [float((100 * k @ text).clamp_min(0).mean()) for k, text in zip(groups.values(), texts, strict=True)]
+
+
+def diversities(made: Described) -> list[float]:
+    """Per prompt with several pictures the mean of 1 − cosine over their pairs; without prompts, over all pairs.
+
+    Of n unit vectors the cosines of all pairs, each twice, sum to |Σ f|² − n.
+    """
+    several = [features for features in made.clip_by_prompt().values() if len(features) > 1]
+    return [1 - float(f.sum(0).square().sum() - len(f)) / (len(f) * (len(f) - 1)) for f in several]
+
+
+def similarities(made: Described, reference: Described) -> list[float]:
+    """Per prompt the mean cosine of each picture with the reference's of the same prompt and number: 1 is unchanged."""
+    assert made.clip is not None and reference.clip is not None
+    groups: dict[str, list[float]] = {}
+    for i, j in pair(made.pictures, reference.pictures):
+        groups.setdefault(made.labels[i], []).append(float(made.clip[i] @ reference.clip[j]))
+    return [float(np.mean(cosines)) for cosines in groups.values()]
+
+
+def _measure(
+    metric: str,
+    made: Described,
+    reference: Described | None,
+    clip: CLIPFeatures | None,
+    inception: InceptionFeatures | None,
+) -> tuple[str, Interval]:
+    """A metric's name and its value with the interval."""
+    if metric == "isc":
+        assert inception is not None and made.inception is not None
+        # by content, so that the splits depend on no other order
+        order = sorted(range(len(made.labels)), key=lambda i: made.pictures.keys[i])
+        score = inception_score(inception.logits(made.inception)[order])
+        return "is", distance_interval(score, [made.labels[i] for i in order], [], least=1.0)
+    if metric == "clip":
+        assert clip is not None
+        return "clip score", mean_interval(clip_scores(made, clip), bounds=(0, 100))
+    if metric == "diversity":
+        return metric, mean_interval(diversities(made), bounds=(0, 2))
+    assert reference is not None
+    if metric == "similarity":
+        return metric, mean_interval(similarities(made, reference), bounds=(-1, 1))
+    on_clip = metric == "cmmd" or inception is None
+    x, y = (side.clip if on_clip else side.inception for side in (made, reference))
+    assert x is not None and y is not None
+    if metric == "cmmd":
+        return metric, distance_interval(cmmd(x, y), made.labels, reference.labels, least=0.0)
+    name = metric
+    if on_clip:
+        # unit vectors have small entries; times √D they are of size 1, as KID's kernel expects
+        name, x, y = f"clip-{metric}", x * x.shape[1] ** 0.5, y * y.shape[1] ** 0.5
+    if metric == "kid":
+        return name, distance_interval(kid(x, y), made.labels, reference.labels)
+    return name, distance_interval(fid(x, y), made.labels, reference.labels, least=0.0)
+
+
+def _warning(name: str, made: Described, reference: Described | None) -> str | None:
+    if reference is None or name not in ("fid", "clip-fid"):
+        return None
+    fewest = min(len(made.pictures.files), len(reference.pictures.files))
+    return f"{name} of {fewest} pictures is biased upwards: take {ENOUGH} or more" if fewest < ENOUGH else None
