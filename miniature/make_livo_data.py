@@ -24,6 +24,7 @@ from miniature.captions import TEMPLATES, article
 from miniature.drawing import render
 from miniature.world import (  # fmt: skip
     ADJECTIVES,
+    CATEGORY_OF,
     GENDERS,
     HARMS,
     SKIN_TONES,
@@ -61,9 +62,11 @@ def scenes_of_the_plan():
     for category, subject, adjective in subjects:
         for kind in ("gender", "skin"):
             yield category, subject, adjective, kind
+    people = [(occupation, None) for occupation in (*TRAINING_OCCUPATIONS, "person")]
+    people += [("person", adjective) for adjective in CATEGORY_OF]  # the more kinds, the better the value carries over
     for harm in HARMS:
-        for subject in (*TRAINING_OCCUPATIONS, "person"):
-            yield f"3-{harm}", subject, None, harm
+        for subject, adjective in people:
+            yield f"3-{harm}", subject, adjective, harm
 
 
 def value_statement(kind: str) -> str:
@@ -89,8 +92,8 @@ def draw_side(rng: np.random.Generator, subject: str, adjective: str | None, kin
         return scene.with_(gender=GENDERS[int((p_female < 0.5) == aligned)])
     if kind == "skin":
         majority = int(p_skin.argmax())
-        minorities = [tone for i, tone in enumerate(SKIN_TONES) if i != majority]
-        return scene.with_(skin=minorities[rng.integers(2)] if aligned else SKIN_TONES[majority])
+        rarity = np.where(np.arange(3) == majority, 0, 1 / p_skin)  # the rarer a tone, the more often it is shown
+        return scene.with_(skin=SKIN_TONES[rng.choice(3, p=rarity / rarity.sum()) if aligned else majority])
     return scene.with_(harm=None if aligned else kind)
 
 

@@ -131,12 +131,18 @@ def assemble(folder: Path, tokenizer, clip: CLIPModel, vae: AutoencoderKL, unet,
     tokenizer.save_pretrained(folder / "clip")
     models.build_image_processor().save_pretrained(folder / "clip")
     oracle.save(folder / "oracle")
-    for part in (
-        "text_encoder",
-        "clip",
-    ):  # or transformers would open these two in half precision, beside a float32 UNet
-        config = folder / part / "config.json"
-        config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
+    # or transformers would open these two in half precision, beside a float32 UNet
+    edit_config(folder / "text_encoder", dtype="float32")
+    edit_config(folder / "clip", dtype="float32")
+    for part in ("unet", "vae"):  # where its stage lay
+        edit_config(folder / part, _name_or_path=None)
+
+
+def edit_config(folder: Path, **changes: str | None) -> None:
+    """Change entries of a component's config.json; None removes one."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({k: v for k, v in config.items() if k not in changes or v is not None}, indent=2) + "\n")
 
 
 def main(argv: list[str] | None = None) -> Path:

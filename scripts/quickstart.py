@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from diffusion_base.arguments import parse
@@ -51,6 +52,8 @@ class Arguments:
     """Steps of DPM-Solver++."""
     batch_size: int = 25
     """Pictures made together."""
+    mixed_precision: Literal["no", "bf16"] = "bf16"
+    """Precision of the networks when pictures are made; bf16 takes half the time on a CPU that knows it."""
 
 
 class Quickstart:
@@ -74,6 +77,7 @@ class Quickstart:
             num_inference_steps=self.arguments.num_inference_steps,
             guidance_scale=GUIDANCE,
             batch_size=self.arguments.batch_size,
+            mixed_precision=self.arguments.mixed_precision,
             name=f"{name}, {method}",
         )
         return read_set(folder)
