@@ -9,6 +9,7 @@ import pytest
 
 from diffusion_base.arguments import BaseArguments, parse, to_dict
 from diffusion_base.errors import UserError, run
+from diffusion_base.training_arguments import TrainingArguments
 
 
 @dataclass
@@ -98,7 +99,6 @@ def test_missing_preset(tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "--pretrained_model_name_or_path"),
         ([*BASE, "--learning_rat", "1"], "Perhaps you meant"),
         ([*BASE, "--max_train_steps", "few"], "few"),
         ([*BASE, "--learning_rate=-1"], "--learning_rate must be positive"),
@@ -137,3 +137,9 @@ def test_run_turns_errors_into_exit_codes(main, code, printed, capsys):
         run(main)
     assert caught.value.code == code
     assert capsys.readouterr().err == printed
+
+
+def test_a_missing_flag_is_named(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(TrainingArguments, [], prog="train")
+    assert caught.value.code == 2 and "--output_dir" in capsys.readouterr().err
