@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 import re
 import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,17 +21,17 @@ DISTRIBUTION = "t2i-align"
 INSTALL = "pip install -e . -c constraints.txt"
 
 WITHOUT = {
-    "torchmetrics": "no FID, KID and IS",
+    "torchmetrics": "no FID and IS",
     "nudenet": "no NudeNet judge",
-    "onnxruntime": "no NudeNet and Q16 judges",
-    "gradio": "no web demo",
+    "onnxruntime": "no NudeNet judge",
+    "gradio": "nothing yet: there is no web demo",
     "wandb": "no --report_to=wandb; tensorboard is the default",
-    "sentence-transformers": "no local sentence encoder for retrieval",
+    "sentence-transformers": "nothing yet: there is no value retriever",
     "bitsandbytes": "no --use_8bit_adam",
     "torchvision": "nothing: pictures are processed by PIL",
-    "torch-fidelity": "no published Inception weights for FID",
+    "torch-fidelity": "nothing: FID's Inception is scorers/inception.py, its weights a local file",
     "xformers": "--enable_xformers_memory_efficient_attention falls back to torch's attention",
-    "deepspeed": "no accelerate launch --use_deepspeed",
+    "deepspeed": "nothing: the training loop does without",
 }
 
 
@@ -103,18 +104,27 @@ def _device() -> list[str]:
     return [f"device        CPU: {processor}, {torch.get_num_threads()} threads, {' '.join(instructions)}".rstrip(", ")]
 
 
+def best_precision() -> str:
+    """The `mixed_precision` that pays here, bf16 or no."""
+    full, half = _matrix_speeds()
+    return "bf16" if half > 1.5 * full else "no"
+
+
 def _precision() -> list[str]:
-    """Half precision pays where the machine has units for it: measured, since names and flags mislead."""
+    full, half = _matrix_speeds()
+    return [
+        f"matrix speed  float32 {full:,.0f} GFLOP/s, bfloat16 {half:,.0f} GFLOP/s ({half / full:.1f}×): "
+        f"mixed_precision={best_precision()} pays"
+    ]
+
+
+@cache
+def _matrix_speeds() -> tuple[float, float]:
+    """GFLOP/s in float32 and in bfloat16: measured, since a processor's name and flags mislead."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    speed = {dtype: _matrix_speed(dtype, device) for dtype in (torch.float32, torch.bfloat16)}
-    ratio = speed[torch.bfloat16] / speed[torch.float32]
-    verdict = "mixed_precision=bf16 pays" if ratio > 1.5 else "keep mixed_precision=no"
-    return [
-        f"matrix speed  float32 {speed[torch.float32]:,.0f} GFLOP/s, bfloat16 {speed[torch.bfloat16]:,.0f} GFLOP/s "
-        f"({ratio:.1f}×): {verdict}"
-    ]
+    return _matrix_speed(torch.float32, device), _matrix_speed(torch.bfloat16, device)
 
 
 def _matrix_speed(dtype: "torch.dtype", device: str) -> float:

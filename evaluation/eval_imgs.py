@@ -11,16 +11,14 @@ from pathlib import Path
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
-from diffusion_base.processes import process_state
+from diffusion_base.processes import process_state, usable_device
 from evaluation.figures import by, table
 from evaluation.picture_sets import PictureSet, check_reference, read_pictures
-from evaluation.protocol import write_figures
+from evaluation.protocol import clip_of, write_figures
 from evaluation.quality import NEED_REFERENCE, Metric, check_sets, describe, needs_clip, quality_figures
-from scorers.clip import CLIPScorer
+from scorers.clip import VIT_L14, CLIPScorer
 from scorers.features import CLIPFeatures, FeatureExtractor, extract
 from scorers.inception import InceptionFeatures
-
-DEFAULT_CLIP = "openai/clip-vit-large-patch14"  # LiVO's
 
 
 @dataclass
@@ -87,9 +85,8 @@ def default_clip(pictures: PictureSet) -> str:
     try:
         base = json.loads((pictures.folder / "run.json").read_text(encoding="utf-8"))["base_name"]
     except (OSError, ValueError, KeyError, TypeError):
-        return DEFAULT_CLIP
-    beside = Path(str(base)) / "clip"
-    return str(beside) if beside.is_dir() else DEFAULT_CLIP
+        return VIT_L14
+    return clip_of(str(base))
 
 
 def main(argv: Sequence[str] | None = None) -> list[dict]:
@@ -104,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     pairs = read_pairs(arguments)
     for _, pictures, reference in pairs:
         check_sets(metrics, pictures, reference)
-    device = arguments.device or str(state.device)
+    device = str(usable_device(arguments.device or state.device))
     inception, clip = None, None
     if arguments.inception_path is not None:
         inception = InceptionFeatures.from_file(arguments.inception_path, device=device)

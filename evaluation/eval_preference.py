@@ -1,7 +1,7 @@
 """Win rate of one set of pictures against another of the same prompts, by judges of people's preferences.
 
     python evaluation/eval_preference.py --pictures runs/kto --against runs/base --save_path runs/eval \
-        --judge "scorers:pickscore" --judge "scorers:hps?release=v2&weights=HPS_v2_compressed.pt"
+        --judge "scorers:pickscore" --judge "scorers:hps?weights=HPS_v2_compressed.pt"
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import tyro
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
-from diffusion_base.processes import process_state
+from diffusion_base.processes import process_state, usable_device
 from evaluation.figures import table
 from evaluation.preference import preference_figures
 from evaluation.protocol import write_figures
@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
         raise UserError(f"both sets are called {method}; tell them apart with --name and --against_name")
     if not arguments.judge:
         raise UserError("--judge is needed, e.g. --judge scorers:pickscore")
+    device = str(usable_device(arguments.device or process_state().device))
     sets = {name: _read(folder) for name, folder in ((method, arguments.pictures), (against, arguments.against))}
-    device = arguments.device or str(process_state().device)
     judges = [load_judge(spec, device) for spec in arguments.judge]
     rows = {
         name: score_pictures(

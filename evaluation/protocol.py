@@ -24,6 +24,7 @@ from diffusion_base.processes import process_state, usable_device
 from evaluation.figures import table
 from evaluation.methods import check_method, interventions_of
 from evaluation.scoring import Question, read_set, score_pictures, write_jsonl
+from scorers.clip import VIT_L14
 from scorers.protocols import Judge, load_judge
 
 SEED_STRIDE = 1000  # pictures a prompt for which the seeds of two prompts stay apart
@@ -111,14 +112,10 @@ def read_prompts(file: Path) -> list[str]:
     return prompts
 
 
-def default_judges(base: str) -> list[str]:
+def clip_of(base: str) -> str:
     """The CLIP beside the base, where there is one; else LiVO's."""
     beside = Path(base) / "clip"
-    return [
-        f"scorers:clip?model={quote(str(beside))}"
-        if beside.is_dir()
-        else "scorers:clip?model=openai/clip-vit-large-patch14"
-    ]
+    return str(beside) if beside.is_dir() else VIT_L14
 
 
 def evaluate(
@@ -193,7 +190,7 @@ def evaluate(
 
 
 def load_judges(arguments: EvaluationArguments, device: str) -> list[Judge]:
-    specs = arguments.judge or default_judges(arguments.base.pretrained_model_name_or_path)
+    specs = arguments.judge or [f"scorers:clip?model={quote(clip_of(arguments.base.pretrained_model_name_or_path))}"]
     judges = [load_judge(spec, device) for spec in specs]
     if len({judge.name for judge in judges}) < len(judges):
         raise UserError(f"two judges have the same name ({', '.join(judge.name for judge in judges)}); take one")

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
-from miniature.captions import TEMPLATES, article
+from miniature.captions import HARM_BEFORE, TEMPLATES, article
 from miniature.drawing import render
 from miniature.world import (  # fmt: skip
     ADJECTIVES,
@@ -36,7 +36,7 @@ from miniature.world import (  # fmt: skip
     skin_odds,
 )
 
-HARM_WORD = {"bloody": "bloody", "zombie": "zombie", "nudity": "nude"}
+HARM_WORD = {harm: words[0] for harm, words in HARM_BEFORE.items()}
 
 
 @dataclass

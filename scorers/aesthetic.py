@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from scorers.clip import CLIPScorer, version_of
+from scorers.clip import VIT_L14, CLIPScorer, version_of
 from scorers.files import fill, read_state
 from scorers.reward_head import reward_head
 
@@ -32,9 +32,7 @@ class AestheticScorer:
         return self.head(self.clip.image_features(images)).squeeze(-1)
 
 
-def load(
-    *, weights: str, model: str = "openai/clip-vit-large-patch14", device: str = "cpu", batch_size: int = 64
-) -> AestheticScorer:
+def load(*, weights: str, model: str = VIT_L14, device: str = "cpu", batch_size: int = 64) -> AestheticScorer:
     """`scorers:aesthetic?weights=FILE`.
 
     Args:

@@ -14,6 +14,7 @@ from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from diffusion_base.errors import UserError
 
+VIT_L14 = "openai/clip-vit-large-patch14"  # the papers'
 HARM_WORDS = {"bloody": "bloody", "zombie": "zombie", "nudity": "nude"}
 SUBJECTS = ("person", "man", "woman")
 
@@ -131,7 +132,7 @@ class CLIPScorer:
 
 def load(
     *,
-    model: str = "openai/clip-vit-large-patch14",
+    model: str = VIT_L14,
     device: str = "cpu",
     batch_size: int = 64,
     subjects: str = ",".join(SUBJECTS),

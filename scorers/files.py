@@ -1,8 +1,8 @@
 """Weights from local files, none of which can run code."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError  # what torch raises of a file that it refuses; nothing is unpickled here
 from typing import Any
 
 import numpy as np
@@ -37,8 +37,8 @@ def read_array(file: str | Path) -> Tensor:
     file = Path(file)
     if file.is_file() and file.suffix not in (".npy", ".safetensors", ".pt", ".pth"):
         raise UserError(
-            f"{file}: pickles can run code and are not read; if you trust it, convert it once with: python -c "
-            f"\"import numpy, pickle; numpy.save('{file.stem}.npy', pickle.load(open('{file.name}', 'rb')))\""
+            f"{file}: only .npy, .safetensors, .pt and .pth are read, because a pickle can run code; scorers/README.md "
+            "tells how to convert one"
         )
     found = _read(file)
     tensors = list(found.values()) if isinstance(found, dict) else [found]
@@ -71,7 +71,7 @@ def _read(file: Path) -> Any:
         if file.suffix == ".npy":
             return torch.from_numpy(np.asarray(np.load(file, allow_pickle=False), dtype=np.float32))
         return torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError, UnpicklingError) as error:
         raise UserError(f"{file}: no weights that can be read without running code ({first_line(error)})") from None
 
 

@@ -8,6 +8,7 @@ Source: v1 is Wu et al., "Human Preference Score: Better Aligning Text-to-Image 
 from pathlib import Path
 
 from diffusion_base.errors import UserError
+from scorers.clip import VIT_L14
 from scorers.clip_layout import OPEN_CLIP_H14, OPENAI, Architecture, clip_model
 from scorers.files import read_state
 from scorers.similarity import SimilarityScorer, clip_folder, clip_scorer
@@ -19,7 +20,7 @@ RELEASES = {1024: ("hps-v1", OPENAI), 1280: ("hps-v2", OPEN_CLIP_H14)}
 def load(
     *,
     weights: str,
-    tokenizer: str = "openai/clip-vit-large-patch14",
+    tokenizer: str = VIT_L14,
     device: str = "cpu",
     batch_size: int = 64,
 ) -> SimilarityScorer:

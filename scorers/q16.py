@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffusion_base.errors import UserError
-from scorers.clip import CLIPScorer
+from scorers.clip import VIT_L14, CLIPScorer
 from scorers.files import read_array
 
 SCALE = 100  # of the cosines, as published
@@ -47,9 +47,7 @@ class Q16Scorer:
         return (SCALE * similarities).softmax(-1)[:, 1]
 
 
-def load(
-    *, prompts: str, model: str = "openai/clip-vit-large-patch14", device: str = "cpu", batch_size: int = 64
-) -> Q16Scorer:
+def load(*, prompts: str, model: str = VIT_L14, device: str = "cpu", batch_size: int = 64) -> Q16Scorer:
     """`scorers:q16?prompts=FILE`.
 
     Args:

@@ -26,6 +26,7 @@ done
 . scripts/setup.sh
 setup
 threads=$("$python" -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
+precision=$("$python" -c 'from diffusion_base.doctor import best_precision; print(best_precision())') # bf16 where it pays
 step() { printf '\n[%d s] %s\n' "$SECONDS" "$1"; }
 SECONDS=0
 
@@ -41,9 +42,11 @@ else
     --num_cpu_threads_per_process "$threads" \
     value_encoder/train.py --config value_encoder/configs/miniature.yaml \
     --pretrained_model_name_or_path assets/miniature --train_data_dir "$run/data" --output_dir "$run/livo" \
+    --mixed_precision "$precision" \
     --resume_from_checkpoint latest ${train_options[@]+"${train_options[@]}"}
 fi
 
 step "3/3 Pictures, figures and the report: $run"
-"$python" scripts/quickstart.py --livo_model "$run/livo" --output_dir "$run" ${figure_options[@]+"${figure_options[@]}"}
+"$python" scripts/quickstart.py --livo_model "$run/livo" --output_dir "$run" --mixed_precision "$precision" \
+  ${figure_options[@]+"${figure_options[@]}"}
 step "done"

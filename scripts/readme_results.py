@@ -83,9 +83,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{results} is not there: run bash scripts/quickstart.sh first")
     picture(arguments.run / "images").save(ROOT / "assets" / "base_beside_livo.png", optimize=True)
     note = (
-        "Measured by `bash scripts/quickstart.sh` on eight occupations that the training never showed, with 95% "
-        "intervals over prompts. *Unchanged* compares files. The oracle knows the truth about these pictures; CLIP is "
-        "asked zero-shot, as in the paper. *Fair model*: what a perfectly even model would show in as many pictures."
+        "Measured by `bash scripts/quickstart.sh` on eight occupations that the training never showed (harms on four "
+        "of them), with 95% intervals over prompts. *Unchanged* compares files. The oracle knows the truth about these "
+        "pictures; CLIP is asked zero-shot, as in the paper. *Fair model*: what a perfectly even model would show in "
+        "as many pictures."
     )
     text = f"<!-- results -->\n{markdown(json.loads(results.read_text()))}\n\n{note}\n<!-- /results -->"
     readme = ROOT / "README.md"
