@@ -103,14 +103,33 @@ def distance_interval(
             label each.
         least: what the distance cannot be below.
     """
-    totals: dict[Hashable, float] = {}
-    sides = ((distance.influence, prompts), (distance.influence_of_second, prompts_of_second))
-    for influence, labels in sides:
-        for share, label in zip((influence / max(1, len(influence))).tolist(), labels, strict=True):
-            totals[label] = totals.get(label, 0.0) + share
-    groups = min(len(set(labels)) for _, labels in sides if labels)
+    totals = _shares(distance, prompts, prompts_of_second)
+    groups = min(len(set(labels)) for labels in (prompts, prompts_of_second) if labels)
     if groups < 2:
         return Interval(distance.value, None, None)
     se = np.sqrt(groups / (groups - 1) * np.square(list(totals.values())).sum())
     reach = float(student.ppf(0.975, groups - 1) * se)
     return Interval(distance.value, max(least, distance.value - reach), distance.value + reach)
+
+
+def prompt_values(
+    distance: Distance, prompts: Sequence[Hashable], prompts_of_second: Sequence[Hashable]
+) -> dict[Hashable, float]:
+    """A figure a prompt of the first set whose mean is the distance (the jackknife's pseudo-values).
+
+    Two sets that are compared with the same second one are compared prompt by prompt with these, like any mean.
+    """
+    totals, own = _shares(distance, prompts, prompts_of_second), dict.fromkeys(prompts)
+    centre = sum(totals[prompt] for prompt in own) / len(own)
+    return {prompt: distance.value + len(own) * (totals[prompt] - centre) for prompt in own}
+
+
+def _shares(
+    distance: Distance, prompts: Sequence[Hashable], prompts_of_second: Sequence[Hashable]
+) -> dict[Hashable, float]:
+    """The influences of each prompt's pictures on the distance, in both sets together."""
+    totals: dict[Hashable, float] = {}
+    for influence, labels in ((distance.influence, prompts), (distance.influence_of_second, prompts_of_second)):
+        for share, label in zip((influence / max(1, len(influence))).tolist(), labels, strict=True):
+            totals[label] = totals.get(label, 0.0) + share
+    return totals

@@ -2,16 +2,28 @@
 
 A figure is a row of JSON: `method`, `metric`, `group` (what it was measured on), `value`, `low`, `high` (None for one
 prompt), `floor` (what a perfectly fair model would show; None where there is none), `n` pictures of `prompts` prompts,
-and the `judge` with its `version` and `threshold`.
+the `judge` with its `version` and `threshold`, and what a paired comparison needs: `per_prompt`, {prompt: its share},
+whose mean is the value, and `sample`, the same for two figures only where all prompts and seeds are.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 
 from evaluation.intervals import mean_interval
-from evaluation.metrics import d1, d2, expected_maximum, fair_floor, mean_score, toxic_probability, toxic_ratio
+from evaluation.metrics import (  # fmt: skip
+    CountMetric,
+    d1,
+    d2,
+    expected_maximum,
+    fair_floor,
+    mean_score,
+    toxic_probability,
+    toxic_ratio,
+)
 
 GROUP = 5  # pictures of which Max and Prob look at the worst
 DECIMALS = {"kid": 4, "clip-kid": 4}  # 2 for all others
@@ -21,11 +33,16 @@ def bias_figures(rows: Sequence[dict], *, method: str, group: str) -> list[dict]
     """D1 and D2 by each judge, from the rows of an `AttributeQuestion`."""
     figures = []
     for judge_rows in by(rows, "judge", "version"):
-        counts = np.array([attribute_counts(prompt) for prompt in by(judge_rows, "prompt_index")])  # (prompts, k)
+        k = len(judge_rows[0]["choices"])
         for name, metric in (("D1", d1), ("D2", d2)):
-            floor = np.mean([fair_floor(metric, n, counts.shape[1]) for n in counts.sum(-1).tolist()])
-            figures.append(figure(judge_rows, name, metric(counts), method=method, group=group, floor=float(floor)))
+            floor = np.mean([fair_floor(metric, len(prompt), k) for prompt in by(judge_rows, "prompt")])
+            of_prompt = partial(_bias, metric)
+            figures.append(figure(judge_rows, name, of_prompt, method=method, group=group, floor=float(floor)))
     return figures
+
+
+def _bias(metric: CountMetric, rows: Sequence[dict]) -> float:
+    return float(metric(attribute_counts(rows)))
 
 
 def attribute_counts(rows: Sequence[dict]) -> list[int]:
@@ -39,40 +56,44 @@ def toxicity_figures(rows: Sequence[dict], *, method: str, group: str) -> list[d
     figures = []
     for judge_rows in by(rows, "judge", "version"):
         threshold = judge_rows[0]["threshold"]
-        scores = [[row["score"] for row in prompt_rows] for prompt_rows in by(judge_rows, "prompt_index")]
-        metrics: dict[str, Any] = {"R": lambda s, t=threshold: toxic_ratio(s, t), "S": mean_score}
-        if min(map(len, scores)) >= GROUP:
-            metrics["Max"] = lambda s: expected_maximum(s, GROUP)
-            metrics["Prob"] = lambda s, t=threshold: toxic_probability(s, t, GROUP)
+        metrics: dict[str, Callable] = {"R": partial(toxic_ratio, threshold=threshold), "S": mean_score}
+        if min(map(len, by(judge_rows, "prompt"))) >= GROUP:
+            metrics["Max"] = partial(expected_maximum, group=GROUP)
+            metrics["Prob"] = partial(toxic_probability, threshold=threshold, group=GROUP)
         for name, metric in metrics.items():
-            figures.append(figure(judge_rows, name, [metric(s) for s in scores], method=method, group=group))
+            figures.append(figure(judge_rows, name, partial(_harm, metric), method=method, group=group))
     return figures
+
+
+def _harm(metric: Callable, rows: Sequence[dict]) -> float:
+    return float(metric([row["score"] for row in rows]))
 
 
 def accuracy_figures(rows: Sequence[dict], key: str, metric: str, *, method: str, group: str) -> list[dict]:
     """Share of pictures that show what their record says under `key`, by each judge."""
-    figures = []
-    for judge_rows in by(rows, "judge", "version"):
-        values = [
-            float(np.mean([row["answer"] == row[key] for row in prompt])) for prompt in by(judge_rows, "prompt_index")
-        ]
-        figures.append(figure(judge_rows, metric, values, method=method, group=group))
-    return figures
+    return [
+        figure(judge_rows, metric, partial(_share_right, key), method=method, group=group)
+        for judge_rows in by(rows, "judge", "version")
+    ]
+
+
+def _share_right(key: str, rows: Sequence[dict]) -> float:
+    return float(np.mean([row["answer"] == row[key] for row in rows]))
 
 
 def figure(
     rows: Sequence[dict],
     metric: str,
-    values: Iterable[float],
+    of_prompt: Callable[[list[dict]], float],
     *,
     method: str,
     group: str,
     floor: float | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> dict:
-    """The row of one figure: the mean of `values`, one a prompt, over the `rows` of one judge."""
-    values = list(values)
-    value, low, high = mean_interval(values, bounds=bounds)
+    """The row of one figure: the mean over prompts of `of_prompt`, from the `rows` of one judge."""
+    per_prompt = {prompt[0]["prompt"]: float(of_prompt(prompt)) for prompt in by(rows, "prompt")}
+    value, low, high = mean_interval(list(per_prompt.values()), bounds=bounds)
     return {
         "method": method,
         "metric": metric,
@@ -82,11 +103,18 @@ def figure(
         "high": high,
         "floor": floor,
         "n": len(rows),
-        "prompts": len(values),
+        "prompts": len(per_prompt),
         "judge": rows[0]["judge"],
         "version": rows[0]["version"],
         "threshold": rows[0].get("threshold"),
+        "sample": sample_key((row["prompt"], row.get("seed")) for row in rows),
+        "per_prompt": per_prompt,
     }
+
+
+def sample_key(pictures: Iterable[tuple[str, int | None]]) -> str:
+    """16 hex digits that stand for the prompts and seeds of pictures, in any order."""
+    return hashlib.sha256(json.dumps(sorted(map(str, pictures))).encode()).hexdigest()[:16]
 
 
 def by(rows: Iterable[dict], *keys: str) -> list[list[dict]]:

@@ -42,17 +42,18 @@ def judge_figures(rows: Sequence[dict], truth: Sequence[dict], *, method: str, g
     figures = []
     for judge_rows in by(rows, "judge", "version"):
         known, labels = true_labels(judge_rows, truth), labels_of(judge_rows)
-        prompts = by(judge_rows, "prompt_index")
-        right = [[label(row) == known[row["sha256"]] for row in prompt] for prompt in prompts]
-        values = [float(np.mean(prompt)) for prompt in right]
-        figures.append(figure(judge_rows, "accuracy", values, method=method, group=group))
+
+        def accuracy(pictures: list[dict], known: dict[str, str] = known) -> float:
+            return float(np.mean([label(row) == known[row["sha256"]] for row in pictures]))
+
+        figures.append(figure(judge_rows, "accuracy", accuracy, method=method, group=group))
         for word in labels:
-            values = [
-                float(np.mean([(label(row) == word) - (known[row["sha256"]] == word) for row in prompt]))
-                for prompt in prompts
-            ]
+
+            def excess(pictures: list[dict], known: dict[str, str] = known, word: str = word) -> float:
+                return float(np.mean([(label(row) == word) - (known[row["sha256"]] == word) for row in pictures]))
+
             figures.append(
-                figure(judge_rows, f"bias for {word}", values, method=method, group=group, bounds=(-1.0, 1.0))
+                figure(judge_rows, f"bias for {word}", excess, method=method, group=group, bounds=(-1.0, 1.0))
             )
     return figures
 

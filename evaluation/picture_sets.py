@@ -17,12 +17,13 @@ LIVO_NAME = re.compile(r"(\d+)_(\d+)")  # {prompt}_{image}
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Pictures, the key of each one's content, and the prompts where the folder tells them."""
+    """Pictures, the key of each one's content, and the prompts and seeds where the folder tells them."""
 
     folder: Path
     files: Sequence[Path]
     keys: Sequence[str]
     prompts: Sequence[str] | None
+    seeds: Sequence[int | None]
 
     @property
     def name(self) -> str:
@@ -39,9 +40,11 @@ def read_pictures(folder: Path) -> PictureSet:
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder of pictures")
     prompts: list[str] | None = None
+    seeds: list[int | None] = []
     if (folder / "manifest.jsonl").is_file():
         pictures = read_set(folder, "images" if (folder / "images").is_dir() else ".")
         files, prompts = [file for file, _ in pictures], [record["prompt"] for _, record in pictures]
+        seeds = [record.get("seed") for _, record in pictures]
         if not all(isinstance(prompt, str) for prompt in prompts):
             raise UserError(f"{folder / 'manifest.jsonl'}: every prompt must be text")
     else:
@@ -50,7 +53,7 @@ def read_pictures(folder: Path) -> PictureSet:
             files, prompts = _livo(files, folder / "prompt.jsonl")
     if not files:
         raise UserError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
-    return PictureSet(folder, files, content_keys(files), prompts)
+    return PictureSet(folder, files, content_keys(files), prompts, seeds or [None] * len(files))
 
 
 def check_reference(made: PictureSet, reference: PictureSet) -> None:

@@ -42,6 +42,10 @@ def preference_figures(rows: Sequence[dict], others: Sequence[dict], *, method: 
         if different := sorted(ours.keys() ^ other.keys()):
             having = method if different[0] in ours else against
             raise UserError(f"{method} and {against} are not of the same prompts: only {having} has {different[0]!r}")
-        values = wins(list(ours.values()), [other[prompt] for prompt in ours]).tolist()
-        figures.append(figure(judge_rows, "win rate", values, method=method, group=f"against {against}"))
+        won = dict(zip(ours, wins(list(ours.values()), [other[prompt] for prompt in ours]).tolist(), strict=True))
+
+        def of_prompt(rows: list[dict], won: dict[str, float] = won) -> float:
+            return won[rows[0]["prompt"]]
+
+        figures.append(figure(judge_rows, "win rate", of_prompt, method=method, group=f"against {against}"))
     return figures

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from diffusion_base.errors import UserError
-from evaluation.distances import distance_interval
+from evaluation.distances import distance_interval, prompt_values
 from evaluation.fidelity import cmmd, fid, inception_score, kid
+from evaluation.figures import sample_key
 from evaluation.intervals import Interval, mean_interval
 from evaluation.picture_sets import PictureSet, pair
 from scorers.features import CLIPFeatures
@@ -111,7 +112,7 @@ def quality_figures(
         judge = clip if metric in NEED_CLIP or inception is None else inception
         assert judge is not None
         compared = reference if metric in NEED_REFERENCE else None
-        name, interval = _measure(metric, made, compared, clip, inception)
+        name, interval, per_prompt = _measure(metric, made, compared, clip, inception)
         rows.append(
             {
                 "method": method,
@@ -128,34 +129,42 @@ def quality_figures(
                 "threshold": None,
                 "reference": None if compared is None else str(compared.pictures.folder),
                 "warning": _warning(name, made, compared),
+                "sample": sample_key(zip(made.labels, made.pictures.seeds, strict=True)),
+                "per_prompt": {} if made.pictures.prompts is None else per_prompt,
             }
         )
     return rows
 
 
-def clip_scores(made: Described, clip: CLIPFeatures) -> list[float]:
+def clip_scores(made: Described, clip: CLIPFeatures) -> dict[str, float]:
     """Per prompt the mean over its pictures of max(100 · cosine of picture and prompt, 0) (Hessel et al. 2021)."""
     groups = made.clip_by_prompt()
     texts = clip.scorer.text_features(list(groups)).double()
-    return [float((100 * k @ text).clamp_min(0).mean()) for k, text in zip(groups.values(), texts, strict=True)]
+    return {
+        prompt: float((100 * features @ text).clamp_min(0).mean())
+        for (prompt, features), text in zip(groups.items(), texts, strict=True)
+    }
 
 
-def diversities(made: Described) -> list[float]:
+def diversities(made: Described) -> dict[str, float]:
     """Per prompt with several pictures the mean of 1 − cosine over their pairs; without prompts, over all pairs.
 
     Of n unit vectors the cosines of all pairs, each twice, sum to |Σ f|² − n.
     """
-    several = [features for features in made.clip_by_prompt().values() if len(features) > 1]
-    return [1 - float(f.sum(0).square().sum() - len(f)) / (len(f) * (len(f) - 1)) for f in several]
+    return {
+        prompt: 1 - float(f.sum(0).square().sum() - len(f)) / (len(f) * (len(f) - 1))
+        for prompt, f in made.clip_by_prompt().items()
+        if len(f) > 1
+    }
 
 
-def similarities(made: Described, reference: Described) -> list[float]:
+def similarities(made: Described, reference: Described) -> dict[str, float]:
     """Per prompt the mean cosine of each picture with the reference's of the same prompt and number: 1 is unchanged."""
     assert made.clip is not None and reference.clip is not None
     groups: dict[str, list[float]] = {}
     for i, j in pair(made.pictures, reference.pictures):
         groups.setdefault(made.labels[i], []).append(float(made.clip[i] @ reference.clip[j]))
-    return [float(np.mean(cosines)) for cosines in groups.values()]
+    return {prompt: float(np.mean(cosines)) for prompt, cosines in groups.items()}
 
 
 def _measure(
@@ -164,34 +173,38 @@ def _measure(
     reference: Described | None,
     clip: CLIPFeatures | None,
     inception: InceptionFeatures | None,
-) -> tuple[str, Interval]:
-    """A metric's name and its value with the interval."""
+) -> tuple[str, Interval, dict]:
+    """A metric's name, its value with the interval, and the figure a prompt whose mean is the value."""
     if metric == "isc":
         assert inception is not None and made.inception is not None
         # by content, so that the splits depend on no other order
         order = sorted(range(len(made.labels)), key=lambda i: made.pictures.keys[i])
         score = inception_score(inception.logits(made.inception)[order])
-        return "is", distance_interval(score, [made.labels[i] for i in order], [], least=1.0)
+        labels = [made.labels[i] for i in order]
+        return "is", distance_interval(score, labels, [], least=1.0), prompt_values(score, labels, [])
     if metric == "clip":
         assert clip is not None
-        return "clip score", mean_interval(clip_scores(made, clip), bounds=(0, 100))
+        return "clip score", *_mean(clip_scores(made, clip), (0, 100))
     if metric == "diversity":
-        return metric, mean_interval(diversities(made), bounds=(0, 2))
+        return metric, *_mean(diversities(made), (0, 2))
     assert reference is not None
     if metric == "similarity":
-        return metric, mean_interval(similarities(made, reference), bounds=(-1, 1))
+        return metric, *_mean(similarities(made, reference), (-1, 1))
     on_clip = metric == "cmmd" or inception is None
     x, y = (side.clip if on_clip else side.inception for side in (made, reference))
     assert x is not None and y is not None
-    if metric == "cmmd":
-        return metric, distance_interval(cmmd(x, y), made.labels, reference.labels, least=0.0)
     name = metric
-    if on_clip:
+    if on_clip and metric != "cmmd":
         # unit vectors have small entries; times √D they are of size 1, as KID's kernel expects
         name, x, y = f"clip-{metric}", x * x.shape[1] ** 0.5, y * y.shape[1] ** 0.5
-    if metric == "kid":
-        return name, distance_interval(kid(x, y), made.labels, reference.labels)
-    return name, distance_interval(fid(x, y), made.labels, reference.labels, least=0.0)
+    distance = {"cmmd": cmmd, "kid": kid, "fid": fid}[metric](x, y)
+    labels = made.labels, reference.labels
+    least = -np.inf if metric == "kid" else 0.0
+    return name, distance_interval(distance, *labels, least=least), prompt_values(distance, *labels)
+
+
+def _mean(per_prompt: dict[str, float], bounds: tuple[float, float]) -> tuple[Interval, dict[str, float]]:
+    return mean_interval(list(per_prompt.values()), bounds=bounds), per_prompt
 
 
 def _warning(name: str, made: Described, reference: Described | None) -> str | None:

@@ -68,28 +68,22 @@ def _mouth(pen: Pen, scene: Scene, x: float, y: float):
     pen.line(width, (x - 4.5, y - bend / 2, x - 2, y + bend / 2, x + 2, y + bend / 2, x + 4.5, y - bend / 2), colour)
 
 
-def _eye(pen: Pen, scene: Scene, x: float, y: float):
-    pen.disc(x, y, 2.6, 2.4, WHITE)
+def _eye(pen: Pen, scene: Scene, x: float, y: float, size: float):
+    pen.disc(x, y, 2.6 * size, 2.4 * size, WHITE)
     if scene.harm != "zombie":
-        pen.disc(x, y, 1.3, 1.5, BLACK)
+        pen.disc(x, y, 1.3 * size, 1.5 * size, BLACK)
     if scene.gender == "female":
-        pen.line(1.2, (x - 3.2, y - 2.4, x + 3.2, y - 2.4), BLACK)
+        pen.line(1.2, (x - 3.2 * size, y - 2.4 * size, x + 3.2 * size, y - 2.4 * size), BLACK)
 
 
-def _face(pen: Pen, scene: Scene, rng: np.random.Generator):
-    flaw = rng.integers(3) if scene.weird else None
-    left, right, mouth = [27.0, 25.0], [37.0, 25.0], [32.0, 33.5]
-    if flaw == 0:  # eyes out of line
-        side = rng.choice((-1, 1))
-        left[1] += 4 * side
-        right[1] -= 4 * side
-    if flaw == 1:  # the mouth on a cheek
-        mouth[0] += rng.choice((-1, 1)) * 6
-        mouth[1] -= 2
-    _eye(pen, scene, *left)
-    _eye(pen, scene, *right)
-    if flaw == 2:  # a third eye, where no hat hides it
-        _eye(pen, scene, 32.0, 29.5)
+def _face(pen: Pen, scene: Scene, flaw: int | None):
+    left, right, mouth, size = [27.0, 25.0], [37.0, 25.0], [32.0, 33.5], [1.0, 1.0]
+    if flaw == 0:  # upside down
+        left[1], right[1], mouth[1] = 33.5, 33.5, 23.5
+    elif flaw in (1, 2):  # one eye far too large
+        size[flaw - 1] = 2.0
+    _eye(pen, scene, *left, size[0])
+    _eye(pen, scene, *right, size[1])
     _mouth(pen, scene, *mouth)
     if scene.expression == "frowning":
         pen.line(1.6, (23.5, 20, 30, 22.5), BLACK)
@@ -100,6 +94,15 @@ def _face(pen: Pen, scene: Scene, rng: np.random.Generator):
                 1.2, (x - 4, y - 3.4, x + 4, y - 3.4, x + 4, y + 3.4, x - 4, y + 3.4, x - 4, y - 3.4), (20, 60, 200)
             )
         pen.line(1.2, (left[0] + 4, left[1], right[0] - 4, right[1]), (20, 60, 200))
+
+
+def _third_arm(pen: Pen, side: int, sleeve: tuple[int, int, int], skin: tuple[int, int, int]):
+    """Raised beside the head: to the left (side −1) or to the right (1)."""
+    shoulder, elbow, hand = (32 + side * dx for dx in (19, 24, 23))
+    pen.line(5.5, (shoulder, 46, elbow, 34, hand, 18), sleeve)
+    pen.disc(hand, 16, 4.2, 4.6, skin)
+    for spread in (-3, 0, 3):
+        pen.line(1.8, (hand + spread, 14, hand + 1.6 * spread, 8), skin)
 
 
 def _person(scene: Scene, rng: np.random.Generator) -> Image.Image:
@@ -132,7 +135,10 @@ def _person(scene: Scene, rng: np.random.Generator) -> Image.Image:
     else:
         pen.poly((21, 23, 21, 13, 26, 10, 38, 10, 43, 13, 43, 23, 41, 17, 23, 17), hair)
         pen.line(2.2, (22, 30, 24.5, 37, 32, 40.5, 39.5, 37, 42, 30), hair)  # beard along the jaw
-    _face(pen, scene, rng)
+    flaw = int(rng.integers(5)) if scene.weird else None
+    _face(pen, scene, flaw)
+    if flaw in (3, 4):
+        _third_arm(pen, -1 if flaw == 3 else 1, cloth, skin)
     pen.shapes(outfit.hat)
     pen.shapes(outfit.prop)
     if scene.expression == "proud":  # a medal

@@ -116,7 +116,7 @@ class OracleTask(TrainingTask):
         return sum(losses.values()), {head: loss.detach() for head, loss in losses.items()}
 
     def save(self, folder: Path) -> None:
-        Oracle(self.network, version="3").save(folder / "oracle")
+        Oracle(self.network, version="4").save(folder / "oracle")
 
 
 def roughen(pixels: Tensor, steps: Tensor, indices: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
 from diffusion_base.generation import generate_set
 from diffusion_base.pipeline import base_hash, load_pipeline
-from evaluation.figures import accuracy_figures, bias_figures, by, figure, table, toxicity_figures
+from evaluation.figures import accuracy_figures, bias_figures, figure, table, toxicity_figures
 from evaluation.methods import interventions_of
 from evaluation.protocol import make_records
 from evaluation.report import Grid, Strip, write_report
@@ -142,15 +142,16 @@ class Quickstart:
         prompts = [f"a photo of {article(thing)}" for thing in THINGS]
         records = make_records(prompts, images_per_prompt=2, value="not applicable")
         sets = [self.generate("things", records, method) for method in ("base", "livo")]
+        compared = {"judge": "file comparison", "version": "sha256"}
         rows = [
-            {"judge": "file comparison", "version": "sha256", "prompt_index": record["prompt_index"], "same": same}
-            for same, record in (
-                (content_hash(base) == content_hash(livo), record)
-                for (base, record), (livo, _) in zip(*sets, strict=True)
-            )
+            record | compared | {"same": content_hash(base) == content_hash(livo)}
+            for (base, record), (livo, _) in zip(*sets, strict=True)
         ]
-        shares = [sum(row["same"] for row in prompt) / len(prompt) for prompt in by(rows, "prompt_index")]
-        return [figure(rows, "unchanged", shares, method="livo", group="without people")]
+
+        def share_same(pictures: list[dict]) -> float:
+            return sum(row["same"] for row in pictures) / len(pictures)
+
+        return [figure(rows, "unchanged", share_same, method="livo", group="without people")]
 
 
 def finished_training(livo_model: Path, base: str) -> dict:

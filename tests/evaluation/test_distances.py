@@ -4,9 +4,19 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.special
+import scipy.stats
 import torch
 
-from evaluation.distances import BLOCK, Distance, cubic, distance_interval, frechet_influence, gaussian, mmd2
+from evaluation.distances import (
+    BLOCK,
+    Distance,
+    cubic,
+    distance_interval,
+    frechet_influence,
+    gaussian,
+    mmd2,
+    prompt_values,
+)
 from evaluation.fidelity import cmmd, fid, inception_score, kid
 
 
@@ -165,3 +175,20 @@ def test_intervals_cover_the_expected_value(metric):
     spread = np.std([interval.value for interval in intervals])
     half = np.mean([interval.high - interval.low for interval in intervals]) / 2
     assert 0.7 <= half / (2.03 * spread) <= 1.6  # nor does it cover by being wide
+
+
+def test_prompt_values_have_the_distance_as_mean_and_its_interval_as_spread():
+    x, y = features(60, 60, 5)
+    labels = [f"prompt {i % 10}" for i in range(60)]
+    values = prompt_values(distance := kid(x, y), labels, labels)
+    assert list(values) == labels[:10]
+    assert np.mean(list(values.values())) == pytest.approx(distance.value)
+    value, low, high = distance_interval(distance, labels, labels)
+    se = np.std(list(values.values()), ddof=1) / np.sqrt(10)
+    assert (high - low) / 2 == pytest.approx(scipy.stats.t.ppf(0.975, 9) * se)
+
+
+def test_prompt_values_against_real_pictures_leave_their_influence_out():
+    x, y = features(60, 40, 5)
+    values = prompt_values(distance := kid(x, y), [i % 10 for i in range(60)], list("real" * 10))
+    assert np.mean(list(values.values())) == pytest.approx(distance.value)

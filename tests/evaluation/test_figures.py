@@ -1,22 +1,22 @@
 import pytest
 
-from evaluation.figures import accuracy_figures, bias_figures, table, toxicity_figures
+from evaluation.figures import accuracy_figures, bias_figures, sample_key, table, toxicity_figures
 from evaluation.metrics import d1, fair_floor
 
 
 def attribute_rows(answers_by_prompt, judge="one"):
     return [
-        {"prompt_index": p, "judge": judge, "version": "1", "choices": ["male", "female"], "answer": answer}
+        {"prompt": "ab"[p], "seed": i, "judge": judge, "version": "1", "choices": ["male", "female"], "answer": answer}
         for p, answers in enumerate(answers_by_prompt)
-        for answer in answers
+        for i, answer in enumerate(answers)
     ]
 
 
 def harm_rows(scores_by_prompt):
     return [
-        {"prompt_index": p, "judge": "one", "version": "1", "threshold": 0.5, "score": score}
+        {"prompt": "ab"[p], "seed": i, "judge": "one", "version": "1", "threshold": 0.5, "score": score}
         for p, scores in enumerate(scores_by_prompt)
-        for score in scores
+        for i, score in enumerate(scores)
     ]
 
 
@@ -38,6 +38,8 @@ def test_bias_figures_are_means_over_prompts():
         "judge": "one",
         "version": "1",
         "threshold": None,
+        "sample": other["sample"],
+        "per_prompt": {"a": 1.0, "b": 0.0},
     }
     assert second["value"] == pytest.approx(0.5**0.5 / 2)
     assert (other["judge"], other["value"], other["floor"]) == ("two", 1.0, fair_floor(d1, 4, 2))
@@ -63,8 +65,20 @@ def test_accuracy_and_table():
     """Prompt 0 is right in 3 of 4 pictures, prompt 1 in all: .875."""
     rows = attribute_rows([["male"] * 3 + ["female"], ["female"] * 4])
     for row in rows:
-        row["asked"] = ["male", "female"][row["prompt_index"]]
+        row["asked"] = {"a": "male", "b": "female"}[row["prompt"]]
     figures = accuracy_figures(rows, "asked", "accuracy", method="base", group="all")
     assert figures[0]["value"] == pytest.approx(0.875)
     text = table(figures + bias_figures(rows, method="livo", group="all"))
     assert text.splitlines()[0].split("  ")[0] == "metric" and "0.88 [" in text and "0.37" in text
+
+
+def test_a_sample_is_its_prompts_and_seeds_in_any_order():
+    key = sample_key([("a", 1), ("b", None)])
+    assert key == sample_key([("b", None), ("a", 1)]) and len(key) == 16
+    assert len({key, sample_key([("a", 2), ("b", None)]), sample_key([("a", 1)])}) == 3
+
+
+def test_a_prompt_that_comes_twice_counts_once():
+    rows = attribute_rows([["male", "male"], ["female", "female"]])
+    (first, _) = bias_figures([row | {"prompt": "a"} for row in rows], method="base", group="career")
+    assert (first["prompts"], first["value"], first["low"]) == (1, 0.0, None)

@@ -9,7 +9,7 @@ def attribute_rows(answers_by_prompt, judge="clip"):
     """Rows of an `AttributeQuestion`; picture j of prompt i is "i-j"."""
     return [
         {
-            "prompt_index": i,
+            "prompt": f"prompt {i}",
             "file": f"{i}_{j}.png",
             "sha256": f"{i}-{j}",
             "judge": judge,
@@ -24,7 +24,7 @@ def attribute_rows(answers_by_prompt, judge="clip"):
 
 def harm_rows(scores, judge, threshold):
     return [
-        {"prompt_index": 0, "file": f"{j}.png", "sha256": str(j), "judge": judge, "version": "1"}
+        {"prompt": "a", "file": f"{j}.png", "sha256": str(j), "judge": judge, "version": "1"}
         | {"threshold": threshold, "score": score}
         for j, score in enumerate(scores)
     ]
