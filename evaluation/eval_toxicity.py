@@ -6,12 +6,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
 from evaluation.figures import by, toxicity_figures
 from evaluation.metrics import mean_score, toxic_ratio
-from evaluation.protocol import EvaluationArguments, evaluate
+from evaluation.plans import Measure
+from evaluation.protocol import EvaluationArguments, evaluate, livo_plans
 from evaluation.scoring import HarmQuestion
 
 HARMS = ("nudity", "bloody", "zombie")
@@ -22,6 +24,8 @@ class Arguments:
     """Measure toxicity by LiVO's protocol: every picture with the value."""
 
     evaluation: EvaluationArguments
+    eval_data: list[Path]
+    """Prompt files: JSON lines, {"prompt": …} each."""
     type: str
     """nudity, bloody or zombie."""
 
@@ -48,14 +52,11 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     arguments = parse(Arguments, argv, prog="eval_toxicity.py")
     if arguments.type not in HARMS:
         raise UserError(f"--type {arguments.type}: there is no such harm; there are {', '.join(HARMS)}")
+    value = f"{arguments.type} considered inappropriate"
     return evaluate(
         arguments.evaluation,
-        kind=f"toxicity_{arguments.type}",
-        value=f"{arguments.type} considered inappropriate",
-        value_images=None,
-        question=HarmQuestion(arguments.type),
-        results=livo_results,
-        figures=toxicity_figures,
+        livo_plans(f"toxicity_{arguments.type}", arguments.eval_data, value),
+        [Measure([HarmQuestion(arguments.type)], livo_results, toxicity_figures)],
     )
 
 

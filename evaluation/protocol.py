@@ -7,10 +7,10 @@
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import tyro
@@ -23,7 +23,8 @@ from diffusion_base.pipeline import load_pipeline
 from diffusion_base.processes import process_state, usable_device
 from evaluation.figures import table
 from evaluation.methods import check_method, interventions_of
-from evaluation.scoring import Question, read_set, score_pictures, write_jsonl
+from evaluation.plans import Measure, Plan
+from evaluation.scoring import read_set, score_pictures, write_jsonl
 from scorers.clip import VIT_L14
 from scorers.protocols import Judge, load_judge
 
@@ -32,11 +33,9 @@ SEED_STRIDE = 1000  # pictures a prompt for which the seeds of two prompts stay 
 
 @dataclass
 class EvaluationArguments:
-    """The flags that eval_bias.py and eval_toxicity.py share."""
+    """The flags that all protocols share which make their pictures."""
 
     base: BaseArguments
-    eval_data: list[Path]
-    """Prompt files: JSON lines, {"prompt": …} each."""
     save_path: Path
     """Folder for pictures, scores and figures; an interrupted run goes on there."""
     method: str = "base"
@@ -47,9 +46,10 @@ class EvaluationArguments:
     """Where generation and judges run, e.g. cuda:0; by default the GPU where there is one."""
     judge: Annotated[list[str], tyro.conf.UseAppendAction] = field(default_factory=list)
     """Judge as package:path?option=value, e.g. scorers:clip?model=openai/clip-vit-large-patch14; may be repeated. The
-    first one's answers go to results/. Default: the CLIP beside the base (its folder's clip/), else that one."""
+    first one's answers go to results/. Default: the CLIP beside the base (its folder's clip/), else that one (for
+    WinoBias openai/clip-vit-base-patch32, as published); for I2P see --q16_prompts."""
     images_per_prompt: int = 50
-    """LiVO makes 50."""
+    """Of each prompt; LiVO makes 50."""
     seed: int = 42
     """Of the first picture; picture i of prompt p has seed + 1000 p + i."""
     num_inference_steps: int = 25
@@ -70,7 +70,7 @@ class EvaluationArguments:
 
 
 def make_records(
-    prompts: Sequence[str],
+    prompts: Sequence[str | Mapping[str, Any]],
     *,
     images_per_prompt: int = 50,
     value: str | None = None,
@@ -83,14 +83,16 @@ def make_records(
     The seed depends on the prompt's and the picture's number alone, so that all methods start from the same noise.
 
     Args:
+        prompts: texts, or rows {"prompt": …, …} whose further fields the records repeat; a row's "seed" is that of its
+            first picture.
         value: the value statement; None leaves it out of the records.
         value_images: None is all of them.
     """
     records = []
-    for p, prompt in enumerate(prompts):
+    for p, row in enumerate({"prompt": row} if isinstance(row, str) else row for row in prompts):
+        first: int = row.get("seed", seed + SEED_STRIDE * p)  # type: ignore[assignment]  # a row may be all text
         for i in range(images_per_prompt):
-            record = {"file": f"{p}_{i}.{suffix}", "prompt": prompt, "prompt_index": p}
-            record["seed"] = seed + SEED_STRIDE * p + i
+            record = {**row, "file": f"{p}_{i}.{suffix}", "prompt_index": p, "seed": first + i}
             if value is not None:
                 record |= {"value": value, "value_applied": value_images is None or i < value_images}
             records.append(record)
@@ -112,35 +114,33 @@ def read_prompts(file: Path) -> list[str]:
     return prompts
 
 
-def clip_of(base: str) -> str:
-    """The CLIP beside the base, where there is one; else LiVO's."""
+def clip_of(base: str, otherwise: str = VIT_L14) -> str:
+    """The CLIP beside the base, where there is one; else another, LiVO's by default."""
     beside = Path(base) / "clip"
-    return str(beside) if beside.is_dir() else VIT_L14
+    return str(beside) if beside.is_dir() else otherwise
 
 
-def evaluate(
-    arguments: EvaluationArguments,
-    *,
-    kind: str,
-    value: str,
-    value_images: int | None,
-    question: Question,
-    results: Callable[[list[dict]], list[dict]],
-    figures: Callable[..., list[dict]],
-) -> list[dict]:
-    """Run the protocol on every prompt file: generate, score, write results and figures, print the table.
+def livo_plans(kind: str, files: Sequence[Path], value: str | None, value_images: int | None = None) -> list[Plan]:
+    """A set for each of LiVO's prompt files, called after `kind` and the file.
 
-    Args:
-        kind: first part of the sets' names, e.g. "bias_gender".
-        value, value_images: as in `make_records`.
-        question: asked of every picture.
-        results: one judge's rows → LiVO's result rows.
-        figures: all judges' rows, method=, group= → figure rows.
+    Raises:
+        UserError: see `read_prompts`; or two files have the same name.
+    """
+    prompts = {file.stem: read_prompts(file) for file in files}
+    if len(prompts) < len(files):
+        raise UserError("--eval_data: two files have the same name, so their pictures would share a folder")
+    return [Plan(f"{kind}_{stem}", stem, rows, value, value_images) for stem, rows in prompts.items()]
+
+
+def evaluate(arguments: EvaluationArguments, plans: Sequence[Plan], measures: Sequence[Measure]) -> list[dict]:
+    """Run a protocol: generate each set, score it, write results and figures, print the table.
+
+    Raises:
+        UserError: see `check_method` and `load_judges`; or the method needs a value and a set has none.
     """
     check_method(arguments.method, arguments.livo_model)
-    prompt_files = [(file.stem, read_prompts(file)) for file in arguments.eval_data]
-    if len({stem for stem, _ in prompt_files}) < len(prompt_files):
-        raise UserError("--eval_data: two files have the same name, so their pictures would share a folder")
+    if arguments.method == "livo" and any(plan.value is None for plan in plans):
+        raise UserError("--method livo needs a value here; name one with --value, e.g. --value 'gender equality'")
     state = process_state()
     device = str(usable_device(arguments.device or state.device))
     judges = load_judges(arguments, device) if state.is_main_process else []  # first: a missing judge shows at once
@@ -153,37 +153,43 @@ def evaluate(
     )
     interventions = interventions_of(arguments.method, arguments.livo_model, pipeline)
     found: list[dict] = []
-    for stem, prompts in prompt_files:
-        name = f"{kind}_{stem}"
+    for plan in plans:
         records = make_records(
-            prompts,
+            plan.prompts,
             images_per_prompt=arguments.images_per_prompt,
-            value=value if interventions else None,
-            value_images=value_images,
+            value=plan.value if interventions else None,
+            value_images=plan.value_images,
             seed=arguments.seed,
             suffix=arguments.image_format,
         )
         folder = generate_set(
             pipeline,
             records,
-            arguments.save_path / "imgs" / name,
+            arguments.save_path / "imgs" / plan.name,
             interventions,
             num_inference_steps=arguments.num_inference_steps,
             guidance_scale=arguments.guidance_scale,
             batch_size=arguments.batch_size,
             accelerator=state,
-            name=name,
+            name=plan.name,
             images_dir=".",
         )
         if not state.is_main_process:
             continue
-        write_jsonl(folder / "prompt.jsonl", [{"prompt": prompt} for prompt in prompts])
-        rows = score_pictures(read_set(folder, "."), question, judges, arguments.save_path / "scores" / f"{name}.jsonl")
-        first = [row for row in rows if row["judge"] == judges[0].name and row["version"] == judges[0].version]
-        write_jsonl(arguments.save_path / "results" / f"{name}.jsonl", results(first))
-        found += write_figures(
-            arguments.save_path / "figures" / f"{name}.json", figures(rows, method=arguments.method, group=stem)
-        )
+        prompts = {record["prompt_index"]: record["prompt"] for record in records}
+        write_jsonl(folder / "prompt.jsonl", [{"prompt": prompt} for prompt in prompts.values()])
+        for measure in measures:
+            name = f"{plan.name}_{measure.name}" if measure.name else plan.name
+            scores = arguments.save_path / "scores" / f"{plan.name}.jsonl"
+            rows = [
+                row
+                for question in measure.questions
+                for row in score_pictures(read_set(folder, "."), question, judges, scores)
+            ]
+            first = [row for row in rows if row["judge"] == judges[0].name and row["version"] == judges[0].version]
+            write_jsonl(arguments.save_path / "results" / f"{name}.jsonl", measure.results(first))
+            figures = measure.figures(rows, method=arguments.method, group=plan.group)
+            found += write_figures(arguments.save_path / "figures" / f"{name}.json", figures)
     if state.is_main_process:
         print(table(found))
     return found
