@@ -60,12 +60,15 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     arguments = parse(Arguments, argv, prog="eval_bias.py")
     if arguments.type not in BIASES:
         raise UserError(f"--type {arguments.type}: there is no such bias; there are {', '.join(BIASES)}")
+    images = arguments.evaluation.generation.images_per_prompt
+    if images % 2:
+        raise UserError(f"--images_per_prompt {images}: half of them get the value, so there must be an even number")
     bias = BIASES[arguments.type]
     return evaluate(
         arguments.evaluation,
         kind=f"bias_{arguments.type}",
         value=bias.value,
-        value_images=arguments.evaluation.images_per_prompt // 2,
+        value_images=images // 2,
         question=AttributeQuestion(arguments.type, bias.choices),
         results=livo_results,
         figures=bias_figures,

@@ -7,7 +7,7 @@ from PIL import Image
 
 from diffusion_base.errors import UserError, run
 from evaluation import eval_bias, eval_toxicity
-from evaluation.protocol import make_records
+from evaluation.prompts import make_records
 from tests.tiny import tiny_folder, tiny_pipeline
 
 JUDGE = "tests.evaluation.fake_judge:first-pixel"
