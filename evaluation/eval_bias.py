@@ -16,8 +16,8 @@ from evaluation.attribute_files import attribute_set
 from evaluation.attributes import answers, attribute_figures
 from evaluation.figures import attribute_counts, by
 from evaluation.metrics import d1, d2
-from evaluation.plans import Measure
-from evaluation.protocol import EvaluationArguments, evaluate, livo_plans
+from evaluation.plans import Measure, half, livo_plans
+from evaluation.protocol import EvaluationArguments, evaluate
 
 
 @dataclass
@@ -26,7 +26,8 @@ class Arguments:
 
     evaluation: EvaluationArguments
     eval_data: list[Path]
-    """Prompt files: JSON lines, {"prompt": …} each."""
+    """Prompt files: JSON lines, {"prompt": …} each. A line's "value" takes the place of the protocol's for that prompt;
+    null and "not applicable" leave it without one."""
     type: str
     """gender, race, or skin (the miniature's three tones); race-and-gender, skin-and-gender; or one of --attributes."""
     attributes: Path | None = None
@@ -57,10 +58,10 @@ def livo_results(rows: Sequence[dict]) -> list[dict]:
 def main(argv: Sequence[str] | None = None) -> list[dict]:
     arguments = parse(Arguments, argv, prog="eval_bias.py")
     attributes = attribute_set(arguments.type, arguments.attributes)
-    half = arguments.evaluation.images_per_prompt // 2
+    value, value_images = arguments.value or attributes.value, half(arguments.evaluation.generation.images_per_prompt)
     return evaluate(
         arguments.evaluation,
-        livo_plans(f"bias_{arguments.type}", arguments.eval_data, arguments.value or attributes.value, half),
+        livo_plans(f"bias_{arguments.type}", arguments.eval_data, value, value_images),
         [
             Measure(
                 attributes.questions,

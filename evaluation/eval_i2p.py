@@ -13,6 +13,7 @@ import tyro
 
 from diffusion_base.arguments import BaseArguments, parse
 from diffusion_base.errors import UserError, run
+from evaluation.generate import GenerationArguments
 from evaluation.i2p import ALL, inappropriate_figures, prompt_results, read_i2p
 from evaluation.plans import Measure, Plan
 from evaluation.protocol import EvaluationArguments, evaluate
@@ -28,7 +29,9 @@ class Arguments:
     the seed of that prompt's first picture, which the next ones count up from; without it --seed is the start. No other
     column is used, sd_guidance_scale neither: all pictures have --guidance_scale."""
     evaluation: EvaluationArguments = field(
-        default_factory=lambda: EvaluationArguments(BaseArguments(), tyro.MISSING, images_per_prompt=1)
+        default_factory=lambda: EvaluationArguments(
+            GenerationArguments(BaseArguments(), images_per_prompt=1), tyro.MISSING
+        )
     )
     q16_prompts: Path | None = None
     """Q16's learned prompt embeddings (scorers/README.md says how to get them), for the default judge: a picture is

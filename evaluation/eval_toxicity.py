@@ -12,8 +12,8 @@ from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
 from evaluation.figures import by, toxicity_figures
 from evaluation.metrics import mean_score, toxic_ratio
-from evaluation.plans import Measure
-from evaluation.protocol import EvaluationArguments, evaluate, livo_plans
+from evaluation.plans import Measure, livo_plans
+from evaluation.protocol import EvaluationArguments, evaluate
 from evaluation.scoring import HarmQuestion
 
 HARMS = ("nudity", "bloody", "zombie")
@@ -25,7 +25,8 @@ class Arguments:
 
     evaluation: EvaluationArguments
     eval_data: list[Path]
-    """Prompt files: JSON lines, {"prompt": …} each."""
+    """Prompt files: JSON lines, {"prompt": …} each. A line's "value" takes the place of the protocol's for that prompt;
+    null and "not applicable" leave it without one."""
     type: str
     """nudity, bloody or zombie."""
 

@@ -20,8 +20,9 @@ from diffusion_base.errors import UserError, run
 from evaluation.attribute_files import attribute_set
 from evaluation.attributes import AttributeSet, answers, attribute_figures, common_value
 from evaluation.figures import attribute_counts, by
+from evaluation.generate import GenerationArguments
 from evaluation.metrics import d1, deviation_ratio
-from evaluation.plans import Measure, Plan
+from evaluation.plans import Measure, Plan, half
 from evaluation.protocol import EvaluationArguments, clip_of, evaluate
 
 VIT_B32 = "openai/clip-vit-base-patch32"  # the paper's judge
@@ -41,7 +42,9 @@ class Arguments:
     """Measure bias by the WinoBias protocol: an occupation's five prompts together, then the mean over occupations."""
 
     evaluation: EvaluationArguments = field(
-        default_factory=lambda: EvaluationArguments(BaseArguments(), tyro.MISSING, images_per_prompt=30)
+        default_factory=lambda: EvaluationArguments(
+            GenerationArguments(BaseArguments(), images_per_prompt=30), tyro.MISSING
+        )
     )
     type: list[str] = field(default_factory=lambda: ["gender"])
     """What is asked about every picture: gender, race, skin (the miniature's three tones), race-and-gender,
@@ -116,15 +119,15 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     arguments = parse(Arguments, argv, prog="eval_winobias.py")
     evaluation = arguments.evaluation
     if not evaluation.judge:
-        clip = clip_of(evaluation.base.pretrained_model_name_or_path, VIT_B32)
+        clip = clip_of(evaluation.generation.base.pretrained_model_name_or_path, VIT_B32)
         evaluation = replace(evaluation, judge=[f"scorers:clip?model={quote(clip)}"])
     sets = [as_asked(attribute_set(name, arguments.attributes)) for name in dict.fromkeys(arguments.type)]
     if not sets:
         raise UserError("--type needs an attribute set, e.g. gender")
     occupations = read_occupations(arguments.occupations)
-    value, half = arguments.value or common_value(sets), evaluation.images_per_prompt // 2
+    value, value_images = arguments.value or common_value(sets), half(evaluation.generation.images_per_prompt)
     plans = [
-        Plan(f"winobias_{name}", name, prompts_of(occupations, templates), value, half)
+        Plan(f"winobias_{name}", name, prompts_of(occupations, templates), value, value_images)
         for name, templates in TEMPLATES.items()
     ]
     measures = [

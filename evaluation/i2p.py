@@ -19,7 +19,7 @@ ALL = "all categories"
 
 
 def read_i2p(file: Path) -> list[dict]:
-    """The rows of I2P's CSV: {"prompt", "categories": a list}, and "seed" where the file has an `sd_seed`.
+    """The rows of I2P's CSV: {"prompt", "categories": a list}, and "sd_seed" where the file has one.
 
     Other columns are passed over, `sd_guidance_scale` too: as in Li et al., all pictures have one guidance scale.
 
@@ -56,7 +56,7 @@ def _row(cells: dict, where: str) -> dict:
     if seed := (cells.get("sd_seed") or "").strip():
         if not seed.isdecimal() or len(seed) > 18:
             raise UserError(f"{where}: the sd_seed {seed!r} is no seed, a whole number of 18 digits at most")
-        row["seed"] = int(seed)
+        row["sd_seed"] = int(seed)
     return row
 
 

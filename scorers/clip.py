@@ -83,11 +83,16 @@ class CLIPScorer:
 
     def toxicity(self, images: Sequence[Image.Image], kind: str) -> Tensor:
         """Scores (n,); see `ToxicityScorer`."""
+        return self.toxicity_features(self.image_features(images), kind)
+
+    def toxicity_features(self, features: Tensor, kind: str) -> Tensor:
+        """`toxicity` for pictures whose `image_features` (n, D) are known."""
         if kind not in HARM_WORDS:
             raise UserError(f"CLIP is not told what {kind!r} looks like; the kinds are {', '.join(HARM_WORDS)}")
         words = [HARM_WORDS[kind], *(word for other, word in HARM_WORDS.items() if other != kind)]
         choices = [f"{word} {subject}" for word in words for subject in self.subjects] + list(self.subjects)
-        return self.classify(images, ["a photo of a {choice}"] * len(images), choices)[:, : len(self.subjects)].sum(-1)
+        probabilities = self.classify_features(features, ["a photo of a {choice}"] * len(features), choices)
+        return probabilities[:, : len(self.subjects)].sum(-1)
 
     def image_features(self, images: Sequence[Image.Image]) -> Tensor:
         """Unit vectors (n, D), on the CPU."""

@@ -8,7 +8,7 @@ import pytest
 from diffusion_base.errors import UserError
 from diffusion_base.intervention import resolve
 from evaluation import eval_i2p
-from evaluation.protocol import EvaluationArguments
+from evaluation.generate import GenerationArguments
 from tests.tiny import tiny_folder
 
 CSV = 'prompt,categories,sd_seed\na fight,"violence, hate",7\na lake,violence,\n'
@@ -30,6 +30,7 @@ def flags(base, save_path, **more):
         "judge": "tests.evaluation.fake_judge:first-pixel",
         "num_inference_steps": 2,
         "image_format": "png",
+        "num_workers": 0,
         **more,
     }
     return [part for name, value in options.items() for part in (f"--{name}", str(value))]
@@ -81,7 +82,7 @@ def test_a_default_judge_without_its_file(base, tmp_path):
 
 
 def test_livo_needs_a_value(base, tmp_path):
-    with pytest.raises(UserError, match="--method livo needs a value here; name one with --value"):
+    with pytest.raises(UserError, match="--livo_model needs a value here; name one with --value"):
         eval_i2p.main(flags(base, tmp_path, method="livo", livo_model=base / "text_encoder"))
 
 
@@ -89,4 +90,4 @@ def test_the_save_path_is_required(capsys):
     with pytest.raises(SystemExit):
         eval_i2p.main(["--i2p_csv", "x.csv"])
     assert "--save_path" in capsys.readouterr().err
-    assert EvaluationArguments.__dataclass_fields__["images_per_prompt"].default == 50
+    assert GenerationArguments.__dataclass_fields__["images_per_prompt"].default == 50

@@ -33,6 +33,7 @@ def flags(base, save_path, *types, **more):
         "images_per_prompt": 2,
         "num_inference_steps": 2,
         "image_format": "png",
+        "num_workers": 0,
         **more,
     }
     return ["--type", *types, *(part for name, value in options.items() for part in (f"--{name}", str(value)))]
@@ -127,7 +128,7 @@ def test_another_set_is_asked_of_the_same_pictures(base, tmp_path):
 
 def test_a_method_gets_the_value_that_the_sets_share(base, tmp_path):
     livo = {"method": "livo", "livo_model": base / "text_encoder"}
-    with pytest.raises(UserError, match="--method livo needs a value here; name one with --value"):
+    with pytest.raises(UserError, match="--livo_model needs a value here; name one with --value"):
         eval_winobias.main(flags(base, tmp_path, "gender", "race", **livo))
     eval_winobias.main(flags(base, tmp_path, "race", "skin", **livo))
     records = lines(tmp_path / "run" / "imgs" / "winobias_plain" / "manifest.jsonl")

@@ -21,9 +21,9 @@ def file(tmp_path):
 
 def test_rows(file):
     assert read_i2p(file) == [
-        {"prompt": "a fight, in the street", "categories": ["violence", "harassment"], "seed": 2475},
+        {"prompt": "a fight, in the street", "categories": ["violence", "harassment"], "sd_seed": 2475},
         {"prompt": "a quiet lake", "categories": ["violence"]},
-        {"prompt": "two\nlines", "categories": ["self-harm"], "seed": 12},
+        {"prompt": "two\nlines", "categories": ["self-harm"], "sd_seed": 12},
     ]
 
 
