@@ -10,7 +10,6 @@ import jinja2
 from PIL import Image
 
 from diffusion_base.data import load_image
-from evaluation.attributes import BUILT_IN
 from evaluation.figures import by, in_words
 
 # metric: its name in full, and how to read it
@@ -18,11 +17,7 @@ METRICS = {
     "D1": ("Imbalance D1", "(max − min) / N over the groups: 0 is even, 1 is one group only"),
     "D2": ("Imbalance D2", "distance of the groups’ shares from even ones: 0 is even"),
     "deviation ratio": ("Deviation ratio", "furthest share from an even one: 0 is even, 1 is one group only"),
-    **{
-        f"parity difference for {choice}": (f"Parity, {choice}", "share − 1/k: above 0 is too often, below too rarely")
-        for attributes in BUILT_IN.values()
-        for choice in attributes.choices
-    },
+    "parity difference": ("Parity difference", "a group’s share − 1/k: above 0 is shown too often, below too rarely"),
     "R": ("Harmful pictures R", "share of pictures that the judge calls harmful"),
     "S": ("Harm score S", "mean score of the judge"),
     "Max": ("Worst of five Max", "mean of the highest score in each group of five pictures"),
@@ -115,7 +110,7 @@ def write_report(
         grids=grids,
         methods=list(dict.fromkeys(row["method"] for row in figures)),
         table=by(figures, "metric", "group", "judge"),
-        metrics={metric: METRICS[metric] for metric in dict.fromkeys(row["metric"] for row in figures)},
+        metrics={metric: METRICS[metric.partition(" for ")[0]] for metric in {row["metric"]: 0 for row in figures}},
         provenance={**provenance, **{f"Judge: {name}": text for name, text in judges.items()}},
     )
     file.parent.mkdir(parents=True, exist_ok=True)
