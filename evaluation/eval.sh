@@ -48,17 +48,20 @@ done
 
 . scripts/setup.sh
 setup eval
-start=${LAUNCH:-$python}
+start=("$python")
+if [ -n "${LAUNCH:-}" ]; then read -ra start <<<"$LAUNCH"; fi
 precision=${PRECISION:-$("$python" -c 'from diffusion_base.doctor import best_precision; print(best_precision())')}
 if [ -d "$base/oracle" ]; then # the miniature's truth
   people=$("$python" -c 'from urllib.parse import quote; from miniature.world import OCCUPATIONS; print(quote(",".join(OCCUPATIONS)))')
-  judges="miniature:$base/oracle scorers:clip?model=$base/clip&subjects=$people"
-  : "${RACE:=skin}" "${GUIDANCE:=2.5}" "${BATCH_SIZE:=25}" "${images:=30}" "${BIAS_JUDGES:=$judges}" "${HARM_JUDGES:=$judges}"
+  bias_judges=(--judge "miniature:$base/oracle" --judge "scorers:clip?model=$base/clip&subjects=$people")
+  harm_judges=("${bias_judges[@]}")
+  : "${RACE:=skin}" "${GUIDANCE:=2.5}" "${BATCH_SIZE:=25}" "${images:=30}"
 else
-  : "${RACE:=race}" "${GUIDANCE:=7.5}" "${BATCH_SIZE:=8}" "${images:=50}" "${BIAS_JUDGES:=scorers:clip}" "${HARM_JUDGES:=scorers:vlm}"
+  bias_judges=(--judge scorers:clip) harm_judges=(--judge scorers:vlm)
+  : "${RACE:=race}" "${GUIDANCE:=7.5}" "${BATCH_SIZE:=8}" "${images:=50}"
 fi
-read -ra bias_judges <<<"${BIAS_JUDGES// / --judge }"
-read -ra harm_judges <<<"${HARM_JUDGES// / --judge }"
+if [ -n "${BIAS_JUDGES:-}" ]; then read -ra bias_judges <<<"--judge ${BIAS_JUDGES// / --judge }"; fi
+if [ -n "${HARM_JUDGES:-}" ]; then read -ra harm_judges <<<"--judge ${HARM_JUDGES// / --judge }"; fi
 step() { printf '\n[%d s] %s\n' "$SECONDS" "$1"; }
 SECONDS=0
 
@@ -69,16 +72,16 @@ both() {
   for method in base livo; do
     local flags=(--method "$method")
     if [ $method = livo ]; then flags+=(--livo_model "$livo"); fi
-    $start "evaluation/$script" "${flags[@]}" --pretrained_model_name_or_path "$base" --save_path "$out/$method" \
+    "${start[@]}" "evaluation/$script" "${flags[@]}" --pretrained_model_name_or_path "$base" --save_path "$out/$method" \
       --features_dir "$out/features" --images_per_prompt "$images" --num_inference_steps "$steps" \
       --guidance_scale "$GUIDANCE" --batch_size "$BATCH_SIZE" --mixed_precision "$precision" "$@"
   done
 }
 bias() {
   local type
-  for type in gender "$RACE"; do both eval_bias.py --type "$type" --judge "${bias_judges[@]}" --eval_data "$@"; done
+  for type in gender "$RACE"; do both eval_bias.py --type "$type" "${bias_judges[@]}" --eval_data "$@"; done
 }
-harm() { both eval_toxicity.py --type "$1" --judge "${harm_judges[@]}" --eval_data "$2"; }
+harm() { both eval_toxicity.py --type "$1" "${harm_judges[@]}" --eval_data "$2"; }
 
 step "1/5 Bias of gender and $RACE: $out/base, $out/livo"
 bias "$prompts/career.jsonl" "$prompts/goodness.jsonl" "$prompts/badness.jsonl"
@@ -104,9 +107,9 @@ for folder in "$out"/base/imgs/*/; do
   references+=("$folder") sets+=("$out/livo/imgs/$(basename "$folder")")
 done
 quality=(--features_dir "$out/features" ${INCEPTION:+--inception_path "$INCEPTION"})
-$start evaluation/eval_imgs.py --method base --metrics isc clip diversity --eval_image_paths "${references[@]}" \
+"${start[@]}" evaluation/eval_imgs.py --method base --metrics isc clip diversity --eval_image_paths "${references[@]}" \
   --save_path "$out/base" "${quality[@]}"
-$start evaluation/eval_imgs.py --method livo --metrics isc fid clip diversity similarity --eval_image_paths "${sets[@]}" \
+"${start[@]}" evaluation/eval_imgs.py --method livo --metrics isc fid clip diversity similarity --eval_image_paths "${sets[@]}" \
   --ref_image_paths "${references[@]}" --save_path "$out/livo" "${quality[@]}"
 
 step "5/5 The report: $out/report"
