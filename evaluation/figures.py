@@ -4,9 +4,8 @@ A figure is a row of JSON: `method`, `metric`, `group` (what it was measured on)
 prompt), `floor` (what a perfectly fair model would show; None where there is none), `n` pictures of `prompts` prompts,
 the `judge` with its `version` and `threshold`, and what a paired comparison needs: `per_prompt`, {prompt: its share},
 whose mean is the value, and `sample`, the same for two figures only where all prompts and seeds are. Where a protocol
-whose mean is the value, and `sample`, the same for two figures only where all prompts and seeds are. Where a protocol made
-the pictures, `interventions` are those that the command line named. Where it takes several prompts together (WinoBias:
-those of an occupation), that unit takes the prompt's place in all of this.
+made the pictures, `interventions` are those that the command line named. Where it takes several prompts together
+(WinoBias: those of an occupation), that unit takes the prompt's place in all of this.
 """
 
 import hashlib
