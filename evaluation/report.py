@@ -110,7 +110,7 @@ def write_report(
         grids=grids,
         methods=list(dict.fromkeys(row["method"] for row in figures)),
         table=by(figures, "metric", "group", "judge"),
-        metrics={metric: METRICS[metric.partition(" for ")[0]] for metric in {row["metric"]: 0 for row in figures}},
+        metrics={metric: METRICS[metric] for metric in dict.fromkeys(row["metric"] for row in figures)},
         provenance={**provenance, **{f"Judge: {name}": text for name, text in judges.items()}},
     )
     file.parent.mkdir(parents=True, exist_ok=True)
