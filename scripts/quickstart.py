@@ -18,8 +18,8 @@ from diffusion_base.errors import UserError, run
 from diffusion_base.generation import generate_set
 from diffusion_base.pipeline import base_hash, load_pipeline
 from evaluation.figures import accuracy_figures, bias_figures, figure, table, toxicity_figures
-from evaluation.methods import interventions_of
-from evaluation.protocol import make_records
+from evaluation.methods import method_of
+from evaluation.prompts import make_records
 from evaluation.report import Grid, Strip, write_report
 from evaluation.scoring import AttributeQuestion, HarmQuestion, content_hash, read_set, score_pictures
 from miniature import GUIDANCE
@@ -66,7 +66,7 @@ class Quickstart:
         self.judges = [load_judge(f"miniature:{base / 'oracle'}"), load_judge(clip)]
         self.pipeline = load_pipeline(base)
         self.training = finished_training(arguments.livo_model, base_hash(self.pipeline))
-        self.livo = interventions_of("livo", str(arguments.livo_model), self.pipeline)
+        self.livo = method_of(livo_model=str(arguments.livo_model)).load(self.pipeline)
 
     def generate(self, name: str, records: list[dict], method: str) -> list[tuple[Path, dict]]:
         folder = generate_set(
