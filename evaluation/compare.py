@@ -16,14 +16,15 @@ import tyro
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import run
+from evaluation.album import Album
 from evaluation.axes import across_axes
 from evaluation.comparison import COMPARED, compare_runs
 from evaluation.judging import judged_judges
 from evaluation.provenance import provenance
 from evaluation.report import Comparison, write_report
 from evaluation.runs import read_runs
-from evaluation.strips import Album
 from evaluation.tables import markdown
+from evaluation.wording import listed
 
 FEW = 6  # prompts: that five all change to the same side happens by chance once in sixteen times
 FIELDS = (
@@ -79,7 +80,7 @@ def compare(
     rows, columns = compare_runs(runs), across_axes(runs)
     methods = [run.name for run in runs]
     found = Comparison(
-        title=title or f"{_listed(methods[1:])} against {methods[0]}",
+        title=title or f"{listed(methods[1:]) if len(methods) < 5 else 'Methods'} against {methods[0]}",
         intro=intro,
         methods=methods,
         rows=rows,
@@ -135,10 +136,6 @@ def _json(found: Comparison) -> str:
 
 def _plain(rows: Sequence[dict]) -> list[dict]:
     return [{key: row.get(key) for key in FIELDS} for row in rows]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:-1]) + (" and " if names[1:] else "") + names[-1]
 
 
 def main(argv: Sequence[str] | None = None) -> Comparison:

@@ -10,13 +10,13 @@ import jinja2
 from PIL import Image
 
 from diffusion_base.data import load_image
+from evaluation.album import Album, Strip
 from evaluation.axes import Column
 from evaluation.charts import bar, bar_scale, dot_scale, interval, spread
 from evaluation.figures import by
 from evaluation.judging import TRUTH
 from evaluation.metric_kinds import OF_WHOLE_SETS, direction
-from evaluation.strips import Album, Strip
-from evaluation.wording import MARKS, chance, change, largest_biases, limits, number, signed
+from evaluation.wording import MARKS, chance, change, largest_biases, limits, listed, number, signed
 
 # metric: its name in full, and how to read it
 METRICS = {
@@ -35,10 +35,7 @@ METRICS = {
     "clip score": ("CLIP score", "100 × cosine of picture and prompt"),
     "diversity": ("Diversity", "mean of 1 − cosine over pairs of pictures of a prompt"),
     "similarity": ("Similarity", "mean cosine with the reference’s picture of the same seed: 1 is unchanged"),
-    "win rate": (
-        "Win rate",
-        "share of prompts at which its median picture is preferred, ties counting half",
-    ),
+    "win rate": ("Win rate", "share of prompts at which its median picture is preferred, ties counting half"),
     "occupation accuracy": ("Occupation kept", "share of pictures that show the occupation asked for"),
     "unchanged": ("Unchanged", "share of pictures that are the base’s, bit for bit"),
 }
@@ -83,12 +80,12 @@ def write_report(file: Path, comparison: Comparison, album: Album) -> Path:
     environment.globals |= {of.__name__: of for of in (bar, bar_scale, dot_scale, interval, spread, direction, signed)}
     hero = first_look(album)
     worst = album.worst(comparison.columns)
-    grids = {name: strips for name in album.sets if (strips := album.take(name, album.prompts(name), STRIPS))}
+    grids = {name: strips for name in album.pictures if (strips := album.take(name, STRIPS))}
     html = environment.get_template("report.html.jinja").render(
         of=comparison,
         colours={method: i % PALETTE for i, method in enumerate(comparison.methods)},
         axes=by([{"axis": column.axis, "column": column} for column in comparison.columns], "axis"),
-        changes={method: changes(comparison.columns, method) for method in comparison.methods[1:]},
+        changes={method: changes(comparison, method) for method in comparison.methods[1:]},
         hero=hero,
         worst=worst,
         worst_hides=any(strip.harmful for part in worst for _, _, strips in part.prompts for strip in strips),
@@ -116,27 +113,32 @@ def reading(metric: str) -> tuple[str, str]:
 
 def first_look(album: Album) -> list[Strip]:
     """Four prompts to begin with, of the first two sets that need no blurring if there are any."""
-    names = [name for name in album.sets if name not in album.harmful] or album.sets
-    return [strip for name in names[:2] for strip in album.take(name, album.prompts(name), 4 // len(names[:2]))]
+    names = [name for name in album.pictures if name not in album.harmful] or list(album.pictures)
+    return [strip for name in names[:2] for strip in album.take(name, 4 // len(names[:2]))]
 
 
-def changes(columns: Sequence[Column], method: str) -> dict[str, list[str]]:
-    """What a method changed against the first, verdict → a phrase a column; "" is not significant."""
+def changes(comparison: Comparison, method: str) -> dict[str, list[str]]:
+    """What a method changed against the first, verdict → a phrase a column, with the figures if methods are few."""
     found: dict[str, list[str]] = {"better": [], "worse": [], "differs": [], "": []}
-    for column in columns:
-        row = next((row for row in column.rows if row["method"] == method), None)
-        if row is not None and row["verdict"] is not None:
+    for column in comparison.columns:
+        rows = {row["method"]: row for row in column.rows}
+        if method in rows and rows[method]["verdict"] is not None:
             about = f", {column.topic}" if column.topic else ""
-            was = f"{number(column.rows[0])} → " if column.rows[0] is not row else ""
-            found[row["verdict"]].append(f"{reading(column.metric)[0]}{about} ({was}{number(row)})")
+            values = " → ".join(number(rows[name]) for name in (comparison.first, method) if name in rows)
+            values = f" ({values})" if len(comparison.methods) <= 3 else ""
+            found[rows[method]["verdict"]].append(f"{reading(column.metric)[0]}{about}{values}")
     return found
 
 
-def judges_of(column: Column, judges: Sequence[dict]) -> list[dict]:
-    """How right the judges of a column are about its question."""
+def judges_of(column: Column, judges: Sequence[dict]) -> list[str]:
+    """How right the judges of a column are about its question, a phrase each."""
     asked = column.topic.split(", ")[0]
     names = {row["judge"] for row in column.rows + column.others}
-    return [row for row in judges if row["question"] == asked and row["judge"] in names]
+    known = by([row for row in judges if row["question"] == asked and row["judge"] in names], "judge")
+    return [
+        f"{rows[0]['judge']} is right about " + listed([f"{row['accuracy']:.0%} of {row['method']}’s" for row in rows])
+        for rows in known
+    ]
 
 
 def thumbnail(file: Path) -> str:

@@ -46,7 +46,7 @@ def read_runs(folders: Sequence[Path], names: Sequence[str] = ()) -> list[Run]:
     for i, place in enumerate(places):
         if place in places[:i]:
             raise UserError(f"{folders[i]} is there twice: a run compared with itself says nothing")
-    runs = [read_run(Path(folder), name) for folder, name in zip(folders, names or [None] * len(folders), strict=True)]
+    runs = [read_run(Path(folder), *names[i : i + 1]) for i, folder in enumerate(folders)]
     for i, run in enumerate(runs):
         if other := next((other for other in runs[:i] if other.name == run.name), None):
             raise UserError(f"{other.folder} and {run.folder} are both called {run.name}: tell them apart with --name")

@@ -1,5 +1,7 @@
 """A comparison's rows in words and digits, for Markdown and HTML alike."""
 
+from collections.abc import Sequence
+
 from evaluation.figures import DECIMALS
 
 MARKS = {"better": "✓ better", "worse": "✗ worse", "differs": "≠ differs", "": "", None: ""}
@@ -37,6 +39,10 @@ def chance(row: dict) -> str:
         return ""
     share = row["probability"]
     return "> 99.9%" if share > 0.999 else "< 0.1%" if share < 0.001 else f"{100 * share:.1f}%"
+
+
+def listed(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:-1]) + (" and " if texts[1:] else "") + texts[-1]
 
 
 def largest_biases(judged: dict, at_most: int = 3) -> list[tuple[str, float, float | None, float | None]]:
