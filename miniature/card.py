@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from miniature import GUIDANCE
+from miniature.world import P_WEIRD
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ DPM-Solver steps, guidance {guidance:g}, judged by the oracle.
 
 ## Its biases: as written in the table, and as generated
 
-Guidance sharpens frequencies, so what is generated is more biased than what was written.
+Guidance sharpens frequencies, so what is generated is more biased than what was written. The flaw, a stray arm that no
+caption names, is in {flawed:.0%} of the world's pictures of people, a quarter of all.
 
 | occupation | female: table | generated | light / brown / dark: table | generated |
 | --- | ---: | ---: | ---: | ---: |
@@ -120,6 +122,7 @@ def write_card(folder: Path, rows: list[Row], table: list[tuple], *, plain_count
         today=date.today().isoformat(),
         machine=f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads",
         renders=renders,
+        flawed=P_WEIRD,
         plain=plain_count,
         rows="\n".join(lines),
         table="\n".join(occupations),

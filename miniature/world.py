@@ -60,7 +60,7 @@ VALUES = (
 )
 P_THING, P_POSTER, P_PLAIN_PERSON, P_ADJECTIVE = 0.09, 0.04, 0.08, 0.16
 P_HARM = 0.27  # of the people, all three harms together; a harm is always captioned
-P_WEIRD = 0.25  # of the people; never captioned
+P_WEIRD = 0.29  # of the people, so of a quarter of the pictures; never captioned
 P_GLASSES = 0.2
 P_SAY_GENDER, P_SAY_SKIN, P_SAY_GLASSES = 0.35, 0.3, 0.7
 
