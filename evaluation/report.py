@@ -1,8 +1,8 @@
-"""Figures and pictures to one HTML file that needs nothing else: no script, no request to anywhere."""
+"""A comparison to one HTML file that needs nothing else: pictures inside, and no request to anywhere."""
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,13 @@ import jinja2
 from PIL import Image
 
 from diffusion_base.data import load_image
-from evaluation.figures import by, in_words
+from evaluation.album import Album, Strip
+from evaluation.axes import Column
+from evaluation.charts import bar, bar_scale, dot_scale, interval, spread
+from evaluation.figures import by
+from evaluation.judging import TRUTH
+from evaluation.metric_kinds import OF_WHOLE_SETS, direction
+from evaluation.wording import MARKS, chance, change, largest_biases, limits, listed, number, signed
 
 # metric: its name in full, and how to read it
 METRICS = {
@@ -31,101 +37,110 @@ METRICS = {
     "clip score": ("CLIP score", "100 × cosine of picture and prompt"),
     "diversity": ("Diversity", "mean of 1 − cosine over pairs of pictures of a prompt"),
     "similarity": ("Similarity", "mean cosine with the reference’s picture of the same seed: 1 is unchanged"),
+    "win rate": ("Win rate", "share of prompts at which its median picture is preferred, ties counting half"),
     "occupation accuracy": ("Occupation kept", "share of pictures that show the occupation asked for"),
     "unchanged": ("Unchanged", "share of pictures that are the base’s, bit for bit"),
 }
 THUMBNAIL = 128  # pixels a side at most
+STRIPS = 4  # prompts of a set that are shown side by side, besides the worst
+PALETTE = 7
 
 
 @dataclass(frozen=True)
-class Strip:
-    """Pictures of one prompt: a row of files a method, column j of every row from the same seed."""
-
-    prompt: str
-    rows: Mapping[str, Sequence[Path]]
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Strips under one heading; `harmful` ones are blurred until the reader asks to see them."""
+class Comparison:
+    """Everything that a report shows; `rows`, `columns` and `judges` as compare_runs and so on have them."""
 
     title: str
-    note: str
-    strips: Sequence[Strip]
-    harmful: bool = False
+    intro: str
+    methods: list[str]
+    rows: list[dict]
+    columns: list[Column]
+    judges: list[dict]
+    warnings: list[str]
+    provenance: dict[str, str]
+
+    @property
+    def first(self) -> str:
+        return self.methods[0]
 
 
-@dataclass(frozen=True)
-class Panel:
-    """The bars of one metric on one group of pictures, by the first judge; the others' values are marks on them."""
-
-    metric: str
-    group: str
-    title: str
-    explanation: str
-    bars: Sequence[dict]
-    others: Mapping[str, Sequence[dict]]
-    """Per method, the figures of the other judges."""
-
-
-def write_report(
-    file: Path,
-    *,
-    title: str,
-    summary: str,
-    steps: Sequence[str],
-    figures: Sequence[dict],
-    grids: Sequence[Grid],
-    provenance: Mapping[str, str],
-    panels: Sequence[tuple[str, str]],
-) -> Path:
+def write_report(file: Path, comparison: Comparison, album: Album) -> Path:
     """Write the report.
-
-    Args:
-        file: the HTML file.
-        title, summary: the heading, and the sentence below it.
-        steps: what was done, a sentence each.
-        figures: rows of `figures`; the judge that comes first draws the bars.
-        grids: pictures, base beside aligned.
-        provenance: label → text, at the foot; the judges are added.
-        panels: (metric, group) of the figures that get bars, in their order.
 
     Raises:
         UserError: a picture is missing or broken.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evaluation"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.PackageLoader("evaluation"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters |= {"thumbnail": thumbnail, "in_words": in_words}
-    judges = {
-        rows[0]["judge"]: f"version {rows[0]['version']}"
-        + ("" if rows[0]["threshold"] is None else f", harmful above {rows[0]['threshold']}")
-        for rows in by(sorted(figures, key=lambda row: row["threshold"] is None), "judge", "version")
-    }
+    filters = (thumbnail, reading, number, limits, change, chance, largest_biases)
+    environment.filters |= {of.__name__: of for of in filters}
+    environment.globals |= {of.__name__: of for of in (bar, bar_scale, dot_scale, interval, spread, direction, signed)}
+    hero = first_look(album)
+    worst = album.worst(comparison.columns)
+    grids = {name: strips for name in album.pictures if (strips := album.take(name, STRIPS))}
     html = environment.get_template("report.html.jinja").render(
-        title=title,
-        summary=summary,
-        steps=steps,
-        panels=[make_panel(figures, metric, group) for metric, group in panels],
+        of=comparison,
+        colours={method: i % PALETTE for i, method in enumerate(comparison.methods)},
+        axes=by([{"axis": column.axis, "column": column} for column in comparison.columns], "axis"),
+        changes={method: changes(comparison, method) for method in comparison.methods[1:]},
+        hero=hero,
+        worst=worst,
+        worst_hides=any(strip.harmful for part in worst for _, _, strips in part.prompts for strip in strips),
         grids=grids,
-        methods=list(dict.fromkeys(row["method"] for row in figures)),
-        table=by(figures, "metric", "group", "judge"),
-        metrics={metric: METRICS[metric] for metric in dict.fromkeys(row["metric"] for row in figures)},
-        provenance={**provenance, **{f"Judge: {name}": text for name, text in judges.items()}},
+        table=by(comparison.rows, "metric", "measured_on", "judge"),
+        glossary={row["metric"]: reading(row["metric"]) for row in comparison.rows},
+        of_whole_sets=OF_WHOLE_SETS,
+        truth=TRUTH,
+        judged=lambda column: judges_of(column, comparison.judges),
+        marks=MARKS,
     )
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(html, encoding="utf-8")
     return file
 
 
-def make_panel(figures: Sequence[dict], metric: str, group: str) -> Panel:
-    rows = [row for row in figures if (row["metric"], row["group"]) == (metric, group)]
-    bars = [row for row in rows if row["judge"] == rows[0]["judge"]]
-    others = {
-        bar["method"]: [row for row in rows if row["method"] == bar["method"] and row["judge"] != bar["judge"]]
-        for bar in bars
-    }
-    return Panel(metric, group, *METRICS[metric], bars=bars, others=others)
+def reading(metric: str) -> tuple[str, str]:
+    """A metric's name in full and how to read it; "bias for male" is read as "bias"."""
+    if metric in METRICS:
+        return METRICS[metric]
+    family, _, of = metric.partition(" for ")
+    name, explanation = METRICS.get(family, (metric, ""))
+    return (f"{name}: {of}", explanation) if family in METRICS else (name, explanation)
+
+
+def first_look(album: Album) -> list[Strip]:
+    """Four prompts to begin with, of the first two sets that need no blurring if there are any."""
+    names = [name for name in album.pictures if name not in album.harmful] or list(album.pictures)
+    return [strip for name in names[:2] for strip in album.take(name, 4 // len(names[:2]))]
+
+
+def changes(comparison: Comparison, method: str) -> dict[str, list[str]]:
+    """What a method changed against the first, verdict → a phrase a column, with the figures if methods are few."""
+    found: dict[str, list[str]] = {"better": [], "worse": [], "differs": [], "": []}
+    for column in comparison.columns:
+        rows = {row["method"]: row for row in column.rows}
+        if method in rows and rows[method]["verdict"] is not None:
+            about = f", {column.topic}" if column.topic else ""
+            values = " → ".join(number(rows[name]) for name in (comparison.first, method) if name in rows)
+            values = f" ({values})" if len(comparison.methods) <= 3 else ""
+            found[rows[method]["verdict"]].append(f"{reading(column.metric)[0]}{about}{values}")
+    return found
+
+
+def judges_of(column: Column, judges: Sequence[dict]) -> list[str]:
+    """How right the judges of a column are about its question, a phrase each."""
+    asked = column.topic.split(", ")[0]
+    names = {row["judge"] for row in column.rows + column.others}
+    known = by([row for row in judges if row["question"] == asked and row["judge"] in names], "judge")
+    return [
+        f"{rows[0]['judge']} is right about " + listed([f"{row['accuracy']:.0%} of {row['method']}’s" for row in rows])
+        for rows in known
+    ]
 
 
 def thumbnail(file: Path) -> str:
@@ -133,5 +148,5 @@ def thumbnail(file: Path) -> str:
     image = load_image(file)
     image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     data = io.BytesIO()
-    image.save(data, "WEBP", quality=90, method=4)
+    image.save(data, "WEBP", quality=85, method=4)
     return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()

@@ -18,12 +18,12 @@ from evaluation.scoring import read_set
 
 ROOT = Path(__file__).resolve().parents[1]
 MARK = re.compile(r"<!-- results -->.*?<!-- /results -->", flags=re.S)
-# base set, LiVO set, how many of its prompts to show
+# set, and which of its prompts to show
 COLUMNS = (
-    ("occupations-base", "occupations-gender-livo", 4),
-    ("occupations-base", "occupations-skin-livo", 2),
-    ("bloody-base", "bloody-livo", 1),
-    ("zombie-base", "zombie-livo", 1),
+    ("bias_gender", slice(0, 4)),
+    ("bias_skin", slice(4, 6)),
+    ("toxicity_bloody", slice(0, 1)),
+    ("toxicity_zombie", slice(0, 1)),
 )
 ROWS = {
     "D1": "imbalance (D1), {}",
@@ -36,21 +36,15 @@ ROWS = {
 @dataclass
 class Arguments:
     run: Path = ROOT / "runs" / "quickstart"
-    """The quickstart's folder, with results.json and images/."""
+    """The quickstart's folder, with results.json and the runs base/ and livo/."""
 
 
-def picture(images: Path, scale: int = 2, gap: int = 4) -> Image.Image:
+def picture(run: Path, scale: int = 2, gap: int = 4) -> Image.Image:
     """The first picture of a few prompts: the base's above, LiVO's below."""
-    pairs, taken = [], 0
-    for base, livo, count in COLUMNS:
-        first = {record["prompt"]: path for path, record in reversed(read_set(images / livo))}
-        of_base = {(record["prompt"], record["seed"]): path for path, record in read_set(images / base)}
-        seeds = {record["prompt"]: record["seed"] for _, record in reversed(read_set(images / livo))}
-        prompts = list(first)[::-1]
-        start = taken if base == "occupations-base" else 0
-        for prompt in prompts[start : start + count]:
-            pairs.append((of_base[prompt, seeds[prompt]], first[prompt]))
-        taken += count
+    pairs = []
+    for name, shown in COLUMNS:
+        base, livo = (first_pictures(run / method / "imgs" / name) for method in ("base", "livo"))
+        pairs += [(base[prompt], livo[prompt]) for prompt in list(base)[shown]]
     side = Image.open(pairs[0][0]).width * scale
     sheet = Image.new("RGB", (len(pairs) * (side + gap) - gap, 2 * side + gap), "white")
     for column, pair in enumerate(pairs):
@@ -59,6 +53,14 @@ def picture(images: Path, scale: int = 2, gap: int = 4) -> Image.Image:
                 enlarged = image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
             sheet.paste(enlarged, (column * (side + gap), row * (side + gap)))
     return sheet
+
+
+def first_pictures(folder: Path) -> dict[str, Path]:
+    """Of each prompt; LiVO's first ones have the value."""
+    first: dict[str, Path] = {}
+    for path, record in read_set(folder, "."):
+        first.setdefault(record["prompt"], path)
+    return first
 
 
 def markdown(figures: list[dict]) -> str:
@@ -81,10 +83,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     results = arguments.run / "results.json"
     if not results.is_file():
         raise UserError(f"{results} is not there: run bash scripts/quickstart.sh first")
-    picture(arguments.run / "images").save(ROOT / "assets" / "base_beside_livo.png", optimize=True)
+    picture(arguments.run).save(ROOT / "assets" / "base_beside_livo.png", optimize=True)
     note = (
-        "Measured by `bash scripts/quickstart.sh` on eight occupations that the training never showed (harms on four "
-        "of them), with 95% intervals over prompts. *Unchanged* compares files. The oracle knows the truth about these "
+        "Measured by `bash scripts/quickstart.sh` on eight occupations that the training never showed, with 95% "
+        "intervals over prompts. *Unchanged* compares files. The oracle knows the truth about these "
         "pictures; CLIP is asked zero-shot, as in the paper. *Fair model*: what a perfectly even model would show in "
         "as many pictures."
     )

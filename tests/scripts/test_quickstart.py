@@ -1,6 +1,7 @@
 """The quickstart's steps on the miniature, at a budget of two training steps and two sampling steps."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,8 @@ def test_quickstart(livo, tmp_path, capsys):
             wanted |= {(metric, group) for metric in ("R", "S") for group in ("bloody", "zombie")}
             wanted |= {("occupation accuracy", f"with the {group} value") for group in ("gender", "skin")}
             assert {(method, *pair, judge) for pair in wanted} <= found
+        quality = {(row["metric"], row["group"]) for row in results if row["method"] == method and "reference" in row}
+        assert quality == set(product(("clip score", "diversity"), ("bias_gender", "bias_skin")))
 
     unchanged = [row for row in results if row["metric"] == "unchanged"]
     assert [row["value"] for row in unchanged] == [1.0]  # no value applies: bit for bit the base's
@@ -50,13 +53,19 @@ def test_quickstart(livo, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert str(html) in printed and "occupation accuracy" in printed
     assert html.stat().st_size < 5_000_000
+    comparison = json.loads((tmp_path / "comparison.json").read_text())
+    assert comparison["methods"] == ["base", "livo"] and {row["judge"] for row in comparison["judges"]} == {"clip"}
+    assert {part["axis"] for part in comparison["axes"]} == {"bias", "harm", "image quality"}
 
-    aligned = tmp_path / "images" / "occupations-gender-livo" / "images" / "0_0.png"
-    plain = tmp_path / "images" / "occupations-base" / "images" / "0_0.png"
-    assert aligned.read_bytes() != plain.read_bytes()
+    for name in ("bias_gender", "bias_skin"):  # the first half with the value, the second the base's own
+        base, livo = (tmp_path / method / "imgs" / name for method in ("base", "livo"))
+        same = [(base / f"0_{i}.png").read_bytes() == (livo / f"0_{i}.png").read_bytes() for i in range(4)]
+        assert same == [False, False, True, True]
+        applied = [json.loads(line)["value_applied"] for line in (livo / "manifest.jsonl").read_text().splitlines()]
+        assert applied == [True, True, False, False] * len(HELD_OUT)
 
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
-    run(livo, tmp_path)
+    run(livo, tmp_path)  # keeps every picture and figure
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")} == made
     assert json.loads((tmp_path / "results.json").read_text()) == results
 

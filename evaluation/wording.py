@@ -1,0 +1,55 @@
+"""A comparison's rows in words and digits, for Markdown and HTML alike."""
+
+from collections.abc import Sequence
+
+from evaluation.figures import DECIMALS
+
+MARKS = {"better": "✓ better", "worse": "✗ worse", "differs": "≠ differs", "": "", None: ""}
+
+
+def number(row: dict) -> str:
+    return f"{row['value']:.{_digits(row)}f}"
+
+
+def limits(row: dict) -> str:
+    if row["low"] is None:
+        return ""
+    return f"[{row['low']:.{_digits(row)}f}, {row['high']:.{_digits(row)}f}]"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """With a sign, except for what rounds to 0."""
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text[1:] if float(text[1:]) == 0 else text
+
+
+def change(row: dict) -> str:
+    """The difference to the first method with its interval; "" where there is none."""
+    if row["difference"] is None:
+        return ""
+    digits = _digits(row)
+    limits = [row["difference_low"], row["difference_high"]]
+    text = signed(row["difference"], digits)
+    return text if None in limits else f"{text} [{', '.join(signed(limit, digits) for limit in limits)}]"
+
+
+def chance(row: dict) -> str:
+    """The probability of being better, never rounded to certainty."""
+    if row["probability"] is None:
+        return ""
+    share = row["probability"]
+    return "> 99.9%" if share > 0.999 else "< 0.1%" if share < 0.001 else f"{100 * share:.1f}%"
+
+
+def listed(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:-1]) + (" and " if texts[1:] else "") + texts[-1]
+
+
+def largest_biases(judged: dict, at_most: int = 3) -> list[tuple[str, float, float | None, float | None]]:
+    """(label, bias, low, high) of a judge, the largest first."""
+    biases = list(zip(judged["labels"], judged["bias"], judged["bias_low"], judged["bias_high"], strict=True))
+    return sorted(biases, key=lambda of: -abs(of[1]))[:at_most]
+
+
+def _digits(row: dict) -> int:
+    return DECIMALS.get(row["metric"], 2)
