@@ -8,11 +8,13 @@ import pytest
 
 from diffusion_base.errors import UserError
 from evaluation import eval_winobias
-from evaluation.attributes import BUILT_IN, GENDER, AttributeSet
+from evaluation.attributes import BUILT_IN, GENDER, SKIN, AttributeSet
 from evaluation.eval_winobias import OCCUPATIONS, TEMPLATES, as_asked, prompts_of, read_occupations
 from evaluation.metrics import deviation_ratio, fair_floor
+from miniature.drawing import render
 from miniature.models import asset_folder
-from miniature.world import HELD_OUT
+from miniature.world import HELD_OUT, draw_person
+from scorers.clip import CLIPScorer
 from tests.tiny import tiny_folder
 
 
@@ -71,6 +73,18 @@ def test_the_words_that_clip_picks_from():
     ]
     assert as_asked(AttributeSet("age", ("young", "old"))).wording == "{choice}"
     assert as_asked(AttributeSet("age", ("young", "old"), wording="a {choice} person")).wording == "a {choice} person"
+
+
+@pytest.mark.parametrize("attributes", [GENDER, SKIN], ids=["gender", "skin"])
+def test_the_miniatures_clip_understands_these_words(attributes):
+    """Of renders, whose truth is known, about an occupation that the sentences do not name."""
+    rng = np.random.default_rng(0)
+    scenes = [draw_person(rng, occupation, harm=None) for occupation in HELD_OUT for _ in range(6)]
+    (question,) = as_asked(attributes).questions
+    clip = CLIPScorer.from_pretrained(str(asset_folder() / "clip"))
+    answers = question.ask(clip, [render(scene) for scene in scenes], [scene.subject for scene in scenes])
+    right = [row["answer"] == vars(scene)[attributes.name] for row, scene in zip(answers, scenes, strict=True)]
+    assert np.mean(right) >= 0.9
 
 
 def test_occupations_are_the_units(base, tmp_path):
