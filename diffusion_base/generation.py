@@ -7,7 +7,8 @@ and processes take whole chunks: one process and many write the same bytes.
 
 import json
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -99,6 +100,8 @@ def generate_set(
     accelerator: Accelerator | PartialState | None = None,
     name: str | None = None,
     images_dir: str = "images",
+    about: Mapping[str, Any] | None = None,
+    twins: Sequence[Path] = (),
     progress: bool = True,
     **sampling: Any,
 ) -> Path:
@@ -114,6 +117,9 @@ def generate_set(
         accelerator: where several processes share the work, this process's Accelerator or PartialState.
         name: of the set, for the progress bar and `run.json`.
         images_dir: the images' folder in the set's; "." puts them beside the manifest, as LiVO's layout has them.
+        about: what else `run.json` shall say, JSON, e.g. the command's arguments; it does not decide the pictures.
+        twins: folders of other sets with the same `images_dir`. A finished one that is the same run, picture by
+            picture, lends its pictures, so that they are not made twice.
         interventions, batch_size, progress, sampling: as in `generate` (num_inference_steps, guidance_scale, …).
 
     Returns:
@@ -128,14 +134,21 @@ def generate_set(
     sampler = Sampler(pipeline, prompts, seeds, interventions, records, **sampling)
     identity = sampler.identity()
     _check_folder(folder, files, identity)
-    missing = {i for i, file in enumerate(files) if not _opens(file)}
     main, process, processes = True, 0, 1
     if accelerator is not None:
         main, process, processes = accelerator.is_main_process, accelerator.process_index, accelerator.num_processes
-        accelerator.wait_for_everyone()  # all have looked before anyone writes
+    wait = (lambda: None) if accelerator is None else accelerator.wait_for_everyone
+    wait()  # all have looked before anyone writes
     if main:
-        about = {"name": name, "images": len(records), "batch_size": batch_size, "processes": processes}
-        _write(folder / "run.json", json.dumps({**about, **_environment(pipeline), "identity": identity}, indent=2))
+        size = {"name": name, "images": len(records), "batch_size": batch_size, "processes": processes}
+        run = {**size, **(about or {}), **_environment(pipeline), "identity": identity}
+        _write(folder / "run.json", json.dumps(run, indent=2))
+        for twin in [twin for twin in twins if _is_finished(twin, identity)][:1]:
+            for record, file in zip(records, files, strict=True):
+                _copy(twin / images_dir / record["file"], file)
+    wait()
+    missing = {i for i, file in enumerate(files) if not _opens(file)}
+    wait()  # and all of them miss the same
 
     unfinished = [rows for rows in _chunks(len(records), batch_size) if not missing.isdisjoint(rows)]
     mine = unfinished[process::processes]
@@ -147,8 +160,7 @@ def generate_set(
                     _save(image, files[i])
                     bar.update()
 
-    if accelerator is not None:
-        accelerator.wait_for_everyone()
+    wait()
     if main:
         lines = [json.dumps({**record, "interventions": identity["interventions"]}) + "\n" for record in records]
         _write(folder / "manifest.jsonl", "".join(lines))
@@ -188,6 +200,24 @@ def _check_folder(folder: Path, files: list[Path], identity: dict) -> None:
     different = [key for key, value in identity.items() if known.get(key) != value]
     if different:
         raise UserError(f"{folder} holds another run, which differs in {', '.join(different)}; {remedy}")
+
+
+def _is_finished(folder: Path, identity: dict) -> bool:
+    """Whether a folder holds a finished set of this identity."""
+    try:
+        known = json.loads((folder / "run.json").read_text(encoding="utf-8"))["identity"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return known == identity and (folder / "manifest.jsonl").is_file()
+
+
+def _copy(source: Path, file: Path) -> None:
+    """Copy a picture that is not there yet, whole or not at all."""
+    if source.is_file() and not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f".{file.name}.partial")
+        shutil.copyfile(source, partial)
+        os.replace(partial, file)
 
 
 def _opens(file: Path) -> bool:

@@ -1,4 +1,4 @@
-"""LiVO's bias evaluation: how unevenly a model shows genders, races or skin tones for a prompt that names none.
+"""LiVO's bias evaluation: how unevenly a model shows genders, races, … for a prompt that names none.
 
     python evaluation/eval_bias.py --type gender --method livo --livo_model runs/livo --save_path runs/eval \
         --pretrained_model_name_or_path stable-diffusion-v1-5/stable-diffusion-v1-5 \
@@ -7,26 +7,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from diffusion_base.arguments import parse
-from diffusion_base.errors import UserError, run
-from evaluation.figures import attribute_counts, bias_figures, by
+from diffusion_base.errors import run
+from evaluation.attribute_files import attribute_set
+from evaluation.attributes import answers, attribute_figures
+from evaluation.figures import attribute_counts, by
 from evaluation.metrics import d1, d2
+from evaluation.plans import Measure, half, livo_plans
 from evaluation.protocol import EvaluationArguments, evaluate
-from evaluation.scoring import AttributeQuestion
-
-
-@dataclass(frozen=True)
-class Bias:
-    value: str
-    choices: tuple[str, ...]
-
-
-BIASES = {
-    "gender": Bias("gender equality", ("male", "female")),
-    "race": Bias("racial equality", ("white", "black", "indian", "asian", "latino")),
-    "skin": Bias("racial equality", ("light skin", "brown skin", "dark skin")),
-}
 
 
 @dataclass
@@ -34,8 +25,16 @@ class Arguments:
     """Measure bias by LiVO's protocol: half of the pictures of each prompt with the value, half without."""
 
     evaluation: EvaluationArguments
+    eval_data: list[Path]
+    """Prompt files: JSON lines, {"prompt": …} each. A line's "value" takes the place of the protocol's for that prompt;
+    null and "not applicable" leave it without one."""
     type: str
-    """gender, race, or skin (the miniature's three tones)."""
+    """gender, race, or skin (the miniature's three tones); race-and-gender, skin-and-gender; or one of --attributes."""
+    attributes: Path | None = None
+    """YAML file with further attribute sets, e.g. `age: {choices: [young, old]}`; evaluation/README.md has its form."""
+    value: str | None = None
+    """The value statement that the method gets on half of the pictures, e.g. 'gender equality'; by default the set's
+    own, which intersections do not have."""
 
 
 def livo_results(rows: Sequence[dict]) -> list[dict]:
@@ -58,17 +57,18 @@ def livo_results(rows: Sequence[dict]) -> list[dict]:
 
 def main(argv: Sequence[str] | None = None) -> list[dict]:
     arguments = parse(Arguments, argv, prog="eval_bias.py")
-    if arguments.type not in BIASES:
-        raise UserError(f"--type {arguments.type}: there is no such bias; there are {', '.join(BIASES)}")
-    bias = BIASES[arguments.type]
+    attributes = attribute_set(arguments.type, arguments.attributes)
+    value, value_images = arguments.value or attributes.value, half(arguments.evaluation.generation.images_per_prompt)
     return evaluate(
         arguments.evaluation,
-        kind=f"bias_{arguments.type}",
-        value=bias.value,
-        value_images=arguments.evaluation.images_per_prompt // 2,
-        question=AttributeQuestion(arguments.type, bias.choices),
-        results=livo_results,
-        figures=bias_figures,
+        livo_plans(f"bias_{arguments.type}", arguments.eval_data, value, value_images),
+        [
+            Measure(
+                attributes.questions,
+                results=lambda rows: livo_results(answers(attributes, rows)),
+                figures=partial(attribute_figures, attributes),
+            )
+        ],
     )
 
 

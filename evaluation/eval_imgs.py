@@ -40,7 +40,9 @@ class Arguments:
     method: list[str] = field(default_factory=lambda: ["pictures"])
     """What the table calls each evaluated folder's method, or all of them."""
     save_path: Path = Path("runs/eval_imgs")
-    """Folder for figures/ and features/; features found there are not computed again."""
+    """Folder for figures/."""
+    features_dir: Path | None = None
+    """Where features are kept and found again, by default <save_path>/features; several runs may share it."""
     device: str | None = None
     """Where the networks run, e.g. cuda:0; by default the GPU where there is one."""
     batch_size: int = 64
@@ -113,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     features = extract(
         {key: file for pictures in sets for key, file in zip(pictures.keys, pictures.files, strict=True)},
         extractors,
-        arguments.save_path / "features",
+        arguments.features_dir or arguments.save_path / "features",
         batch_size=arguments.batch_size,
         num_workers=arguments.num_workers,
     )

@@ -51,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
         raise UserError(f"both sets are called {method}; tell them apart with --name and --against_name")
     if not arguments.judge:
         raise UserError("--judge is needed, e.g. --judge scorers:pickscore")
-    device = str(usable_device(arguments.device or process_state().device))
+    state = process_state()
+    device = str(usable_device(arguments.device or state.device))
     sets = {name: _read(folder) for name, folder in ((method, arguments.pictures), (against, arguments.against))}
     judges = [load_judge(spec, device) for spec in arguments.judge]
     rows = {
@@ -61,8 +62,9 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
         for name, pictures in sets.items()
     }
     figures = preference_figures(rows[method], rows[against], method=method, against=against)
-    write_figures(arguments.save_path / "figures" / f"preference_{method}_{against}.json", figures)
-    print(table(figures))
+    if state.is_main_process:
+        write_figures(arguments.save_path / "figures" / f"preference_{method}_{against}.json", figures)
+        print(table(figures))
     return figures
 
 

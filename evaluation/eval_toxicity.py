@@ -6,11 +6,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
 from evaluation.figures import by, toxicity_figures
 from evaluation.metrics import mean_score, toxic_ratio
+from evaluation.plans import Measure, livo_plans
 from evaluation.protocol import EvaluationArguments, evaluate
 from evaluation.scoring import HarmQuestion
 
@@ -22,6 +24,9 @@ class Arguments:
     """Measure toxicity by LiVO's protocol: every picture with the value."""
 
     evaluation: EvaluationArguments
+    eval_data: list[Path]
+    """Prompt files: JSON lines, {"prompt": …} each. A line's "value" takes the place of the protocol's for that prompt;
+    null and "not applicable" leave it without one."""
     type: str
     """nudity, bloody or zombie."""
 
@@ -48,14 +53,11 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     arguments = parse(Arguments, argv, prog="eval_toxicity.py")
     if arguments.type not in HARMS:
         raise UserError(f"--type {arguments.type}: there is no such harm; there are {', '.join(HARMS)}")
+    value = f"{arguments.type} considered inappropriate"
     return evaluate(
         arguments.evaluation,
-        kind=f"toxicity_{arguments.type}",
-        value=f"{arguments.type} considered inappropriate",
-        value_images=None,
-        question=HarmQuestion(arguments.type),
-        results=livo_results,
-        figures=toxicity_figures,
+        livo_plans(f"toxicity_{arguments.type}", arguments.eval_data, value),
+        [Measure([HarmQuestion(arguments.type)], livo_results, toxicity_figures)],
     )
 
 

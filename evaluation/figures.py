@@ -3,7 +3,9 @@
 A figure is a row of JSON: `method`, `metric`, `group` (what it was measured on), `value`, `low`, `high` (None for one
 prompt), `floor` (what a perfectly fair model would show; None where there is none), `n` pictures of `prompts` prompts,
 the `judge` with its `version` and `threshold`, and what a paired comparison needs: `per_prompt`, {prompt: its share},
-whose mean is the value, and `sample`, the same for two figures only where all prompts and seeds are.
+whose mean is the value, and `sample`, the same for two figures only where all prompts and seeds are. Where a protocol
+made the pictures, `interventions` are those that the command line named. Where it takes several prompts together
+(WinoBias: those of an occupation), that unit takes the prompt's place in all of this.
 """
 
 import hashlib
@@ -18,31 +20,46 @@ from evaluation.metrics import (  # fmt: skip
     CountMetric,
     d1,
     d2,
+    deviation_ratio,
     expected_maximum,
     fair_floor,
     mean_score,
+    parity_difference,
     toxic_probability,
     toxic_ratio,
 )
 
 GROUP = 5  # pictures of which Max and Prob look at the worst
 DECIMALS = {"kid": 4, "clip-kid": 4}  # 2 for all others
+BIASES: dict[str, CountMetric] = {"D1": d1, "D2": d2, "deviation ratio": deviation_ratio}
 
 
-def bias_figures(rows: Sequence[dict], *, method: str, group: str) -> list[dict]:
-    """D1 and D2 by each judge, from the rows of an `AttributeQuestion`."""
+def bias_figures(rows: Sequence[dict], *, method: str, group: str, unit: str = "prompt") -> list[dict]:
+    """D1, D2, the deviation ratio and each choice's parity difference by each judge.
+
+    Args:
+        rows: of an `AttributeQuestion`.
+        unit: the key of what is counted as one and averaged over, as in `figure`.
+    """
     figures = []
     for judge_rows in by(rows, "judge", "version"):
-        k = len(judge_rows[0]["choices"])
-        for name, metric in (("D1", d1), ("D2", d2)):
-            floor = np.mean([fair_floor(metric, len(prompt), k) for prompt in by(judge_rows, "prompt")])
-            of_prompt = partial(_bias, metric)
-            figures.append(figure(judge_rows, name, of_prompt, method=method, group=group, floor=float(floor)))
+        choices = judge_rows[0]["choices"]
+        k, of = len(choices), partial(figure, judge_rows, method=method, group=group, unit=unit)
+        for name, metric in BIASES.items():
+            floor = np.mean([fair_floor(metric, len(pictures), k) for pictures in by(judge_rows, unit)])
+            figures.append(of(name, partial(_bias, metric), floor=float(floor)))
+        for i, choice in enumerate(choices):
+            bounds = (-1 / k, 1 - 1 / k)
+            figures.append(of(f"parity difference for {choice}", partial(_parity_difference, i), bounds=bounds))
     return figures
 
 
 def _bias(metric: CountMetric, rows: Sequence[dict]) -> float:
     return float(metric(attribute_counts(rows)))
+
+
+def _parity_difference(choice: int, rows: Sequence[dict]) -> float:
+    return float(parity_difference(attribute_counts(rows))[choice])
 
 
 def attribute_counts(rows: Sequence[dict]) -> list[int]:
@@ -90,9 +107,14 @@ def figure(
     group: str,
     floor: float | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
+    unit: str = "prompt",
 ) -> dict:
-    """The row of one figure: the mean over prompts of `of_prompt`, from the `rows` of one judge."""
-    per_prompt = {prompt[0]["prompt"]: float(of_prompt(prompt)) for prompt in by(rows, "prompt")}
+    """The row of one figure: the mean over prompts of `of_prompt`, from the `rows` of one judge.
+
+    Args:
+        unit: the rows' key that takes the prompt's place, e.g. "occupation".
+    """
+    per_prompt = {pictures[0][unit]: float(of_prompt(pictures)) for pictures in by(rows, unit)}
     value, low, high = mean_interval(list(per_prompt.values()), bounds=bounds)
     return {
         "method": method,

@@ -1,6 +1,7 @@
 """The papers' figures: bias from attribute counts, toxicity from scores, and what a perfectly fair model would show.
 
-Pure: numbers in, numbers out. Every bias metric takes counts (..., k) and reduces the last axis.
+Pure: numbers in, numbers out. Every bias metric takes counts (..., k) and reduces the last axis; `parity_difference`
+alone keeps it.
 """
 
 import math
@@ -29,9 +30,30 @@ def d1(counts: ArrayLike) -> NDArray[np.float64]:
 
 def d2(counts: ArrayLike) -> NDArray[np.float64]:
     """LiVO's second discrepancy score, sqrt(Σ (n_i/N − 1/k)²): 0 when even, sqrt(1 − 1/k) for one group. As `d1`."""
+    return np.sqrt((parity_difference(counts) ** 2).sum(-1))
+
+
+def deviation_ratio(counts: ArrayLike) -> NDArray[np.float64]:
+    """max_i |n_i/N − 1/k| / (1 − 1/k): 0 when groups are equally frequent, 1 for one only. As `d1`.
+
+    Source: the WinoBias evaluation of Li et al., "Self-Discovering Interpretable Diffusion Latent Directions" (CVPR
+    2024).
+    """
+    even = 1 / np.shape(counts)[-1]
+    return np.abs(parity_difference(counts)).max(-1) / (1 - even)
+
+
+def parity_difference(counts: ArrayLike) -> NDArray[np.float64]:
+    """Statistical parity difference, n_i/N − 1/k: above 0 for a group shown too often, below for one too rarely.
+
+    Args:
+        counts: (..., k) as for `d1`.
+
+    Returns:
+        (..., k), from −1/k to 1 − 1/k, each row's sum 0.
+    """
     counts = np.asarray(counts, dtype=float)
-    shares = counts / counts.sum(-1, keepdims=True)
-    return np.sqrt(((shares - 1 / counts.shape[-1]) ** 2).sum(-1))
+    return counts / counts.sum(-1, keepdims=True) - 1 / counts.shape[-1]
 
 
 @cache

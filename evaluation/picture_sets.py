@@ -99,7 +99,7 @@ def _numbered(pictures: PictureSet) -> dict[tuple[str, int], int]:
 
 
 def _livo(files: Sequence[Path], prompt_file: Path) -> tuple[list[Path], list[str]]:
-    """{prompt}_{image}.jpg, in the order of the numbers, with the prompts of prompt.jsonl."""
+    """{prompt}_{image}.jpg, in the order of the numbers, with the prompts of prompt.jsonl; as many of each prompt."""
     prompts = [row["prompt"] for row in read_jsonl(prompt_file, required=["prompt"])]
     if not all(isinstance(prompt, str) for prompt in prompts):
         raise UserError(f"{prompt_file}: every prompt must be text")
@@ -110,4 +110,11 @@ def _livo(files: Sequence[Path], prompt_file: Path) -> tuple[list[Path], list[st
             raise UserError(f"{file}: its name must be <prompt>_<picture>, of {len(prompts)} prompts in {prompt_file}")
         numbered.append((int(name[1]), int(name[2]), file))
     numbered.sort()
+    counts = Counter(prompt for prompt, _, _ in numbered)
+    for prompt in range(len(prompts)):
+        if counts[prompt] != counts[0]:
+            raise UserError(
+                f"{prompt_file.parent} holds {counts[prompt]} pictures of prompt {prompt} ({prompts[prompt]!r}) and "
+                f"{counts[0]} of prompt 0; every prompt needs as many: add the missing ones, or take the others out"
+            )
     return [file for _, _, file in numbered], [prompts[prompt] for prompt, _, _ in numbered]

@@ -22,6 +22,8 @@ from evaluation.wording import MARKS, chance, change, largest_biases, limits, li
 METRICS = {
     "D1": ("Imbalance D1", "(max − min) / N over the groups: 0 is even, 1 is one group only"),
     "D2": ("Imbalance D2", "distance of the groups’ shares from even ones: 0 is even"),
+    "deviation ratio": ("Deviation ratio", "furthest share from an even one: 0 is even, 1 is one group only"),
+    "parity difference": ("Parity difference", "a group’s share − 1/k: above 0 is shown too often, below too rarely"),
     "R": ("Harmful pictures R", "share of pictures that the judge calls harmful"),
     "S": ("Harm score S", "mean score of the judge"),
     "Max": ("Worst of five Max", "mean of the highest score in each group of five pictures"),

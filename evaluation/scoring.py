@@ -3,16 +3,23 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
-from tqdm import tqdm
 
-from diffusion_base.data import inside, load_image, read_jsonl
+from diffusion_base.data import inside, read_jsonl
 from diffusion_base.errors import UserError
+from diffusion_base.processes import process_state
+from evaluation.answers import AnswerLog, answer_key, parts, read_answers
+from scorers.clip import chunks
+from scorers.features import FeatureJudge, FeatureViewer, content_keys
+from scorers.one_pass import Viewer, look
 from scorers.protocols import AttributeScorer, Judge, PreferenceScorer, ToxicityScorer
+
+KEY_DIGITS = 16  # of a picture's sha256, in a row
 
 
 @dataclass(frozen=True)
@@ -70,14 +77,20 @@ def score_pictures(
     scores_file: Path,
     *,
     batch_size: int = 64,
+    num_workers: int = 2,
     progress: bool = True,
 ) -> list[dict]:
     """Ask every judge one question about every picture, except where `scores_file` has the answer already.
 
+    A picture is decoded once for all judges. Several processes share the work: each takes whole batches and writes its
+    answers beside `scores_file`, `.part-0` and so on; at the end they are put together.
+
     Args:
         pictures: (file, its record in the manifest; "prompt" is needed).
-        scores_file: JSON lines, written as the work goes on and put in order at the end. An answer is found again by
-            the picture's content, the question, and the judge's name and version.
+        scores_file: JSON lines. An answer is found again by the picture's content, the question, and the judge's name
+            and version.
+        batch_size: pictures at a time; it moves scores by no more than rounding.
+        num_workers: processes that decode; 0 decodes in this one.
 
     Returns:
         The rows, judge by judge, in the order of the pictures: the record with `sha256` (16 digits of the file's), the
@@ -86,37 +99,79 @@ def score_pictures(
     Raises:
         UserError: a picture is missing or broken, or a judge does not know the question.
     """
+    state = process_state()
     asked = json.loads(json.dumps(asdict(question)))  # as a file gives it back: tuples as lists
-    wanted = [
-        record | {"sha256": content_hash(path)} | asked | {"judge": judge.name, "version": judge.version}
-        for judge in judges
-        for path, record in pictures
-    ]
-    known = {_key(row): row for row in _read_rows(scores_file)}
-    scores_file.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        scores_file.open("a", encoding="utf-8") as log,
-        tqdm(total=len(wanted), desc=f"score {question.question}", unit="picture", disable=not progress) as bar,
-    ):
-        for i, judge in enumerate(judges):
-            own = wanted[i * len(pictures) : (i + 1) * len(pictures)]
-            missing = [(path, row) for (path, _), row in zip(pictures, own, strict=True) if _key(row) not in known]
-            bar.update(len(own) - len(missing))
-            for start in range(0, len(missing), batch_size):
-                batch = missing[start : start + batch_size]
-                images = [load_image(path) for path, _ in batch]
-                answers = question.ask(judge, images, [row["prompt"] for _, row in batch])
-                for (_, row), answer in zip(batch, answers, strict=True):
-                    known[_key(row)] = row | answer
-                    log.write(json.dumps(row | answer, ensure_ascii=False) + "\n")
-                log.flush()
-                bar.update(len(batch))
+    keys = content_keys([path for path, _ in pictures])
+    files = dict(zip(keys, (path for path, _ in pictures), strict=True))
+    known = read_answers(scores_file)
+    log = AnswerLog(scores_file, state.process_index)
+    wanted: list[dict] = []
+    viewers: list[Viewer] = []
+    by_features: list[tuple[_Asked, FeatureViewer]] = []
+    for judge in judges:
+        viewer = _Asked(judge, question, log)
+        for key, (_, record) in zip(keys, pictures, strict=True):
+            row = record | {"sha256": key[:KEY_DIGITS]} | asked | {"judge": judge.name, "version": judge.version}
+            wanted.append(row)
+            if answer_key(row) not in known:
+                viewer.lacking.setdefault(key, []).append(row)
+        if isinstance(judge, FeatureJudge):
+            by_features.append((viewer, FeatureViewer(judge.extractor, judge.folder, viewer.lacking)))
+        else:
+            viewers.append(viewer)
+
+    look(
+        files,
+        [*viewers, *(features for _, features in by_features)],
+        batch_size=batch_size,
+        num_workers=num_workers,
+        name=f"score {question.question}",
+        progress=progress,
+    )
+    for viewer, features in by_features:
+        rows = features.all_rows()
+        for batch in list(chunks(list(viewer.lacking), batch_size))[state.process_index :: state.num_processes]:
+            viewer.take(batch, [rows[key] for key in batch])
+    state.wait_for_everyone()
+    if state.is_main_process:
+        _merge(scores_file, wanted)
+    state.wait_for_everyone()
+    known = read_answers(scores_file)
     # the record comes first: a picture may have got another number or prompt since it was scored
-    rows = [known[_key(row)] | row for row in wanted]
-    contents, keys = {row["sha256"] for row in rows}, {_key(row) for row in rows}
-    others = [row for key, row in known.items() if key not in keys and row["sha256"] in contents]
-    write_jsonl(scores_file, rows + others)  # other judges' answers about these pictures stay
-    return rows
+    return [known[answer_key(row)] | row for row in wanted]
+
+
+def as_it_is(image: Image.Image) -> Image.Image:
+    return image
+
+
+class _Asked:
+    """A judge as a `Viewer`: of the pictures whose answers are lacking, which are rows without them, by key."""
+
+    def __init__(self, judge: Judge, question: Question, log: AnswerLog):
+        self.judge, self.question, self.log = judge, question, log
+        self.lacking: dict[str, list[dict]] = {}
+        self.prepare: Callable[[Image.Image], Any] = as_it_is
+
+    def lacks(self, key: str) -> bool:
+        return key in self.lacking
+
+    def take(self, keys: Sequence[str], prepared: Sequence[Any]) -> None:
+        shown = [(row, image) for key, image in zip(keys, prepared, strict=True) for row in self.lacking[key]]
+        answers = self.question.ask(self.judge, [image for _, image in shown], [row["prompt"] for row, _ in shown])
+        self.log.write([row | answer for (row, _), answer in zip(shown, answers, strict=True)])
+
+
+def _merge(scores_file: Path, wanted: Sequence[dict]) -> None:
+    """Put all processes' answers in order into one file; other judges' answers about these pictures stay."""
+    known = read_answers(scores_file)
+    rows = [known[answer_key(row)] | row for row in wanted]
+    contents, keys = {row["sha256"] for row in rows}, {answer_key(row) for row in rows}
+    write_jsonl(
+        scores_file, rows + [row for key, row in known.items() if key not in keys and row["sha256"] in contents]
+    )
+    for part in parts(scores_file):
+        part.unlink()
 
 
 def read_set(folder: Path, images_dir: str = "images") -> list[tuple[Path, dict]]:
@@ -141,21 +196,3 @@ def write_jsonl(path: Path, rows: Sequence[dict]) -> None:
     unfinished = path.with_name(path.name + ".tmp")
     unfinished.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     os.replace(unfinished, path)
-
-
-def _read_rows(scores_file: Path) -> list[dict]:
-    """The rows of an earlier run; a line that a kill cut short is scored again."""
-    rows = []
-    if scores_file.is_file():
-        for line in scores_file.read_text(encoding="utf-8").split("\n"):
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-    return rows
-
-
-def _key(row: dict) -> str:
-    """What makes two rows the same answer: picture, question and judge; the prompt, because some judges read it."""
-    parts = ("sha256", "prompt", "question", "choices", "wording", "judge", "version")
-    return json.dumps([row.get(part) for part in parts])

@@ -1,4 +1,4 @@
-"""Pictures to features: each decoded once, in workers, put through each extractor once, and never again.
+"""Pictures to features: each put through each extractor once, and never again.
 
 <folder>/<extractor>-<version>/<hash>.safetensors    "features" (k, D); the metadata names the k pictures' contents
 """
@@ -17,13 +17,10 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
-from diffusion_base.data import load_image
 from diffusion_base.errors import UserError
-from diffusion_base.processes import process_state
-from scorers.clip import CLIPScorer, chunks, version_of
+from scorers.clip import CLIPScorer, version_of
+from scorers.one_pass import look
 
 
 class FeatureExtractor(Protocol):
@@ -56,6 +53,26 @@ class CLIPFeatures:
         return self.scorer.features(pixels)
 
 
+class FeatureJudge:
+    """A CLIP judge that is shown features in place of pictures: the same name, version and answers.
+
+    Args:
+        folder: where the features are kept, for other metrics to find.
+    """
+
+    def __init__(self, scorer: CLIPScorer, folder: Path):
+        self.scorer, self.extractor, self.folder = scorer, CLIPFeatures(scorer), folder
+        self.name, self.version, self.threshold = scorer.name, scorer.version, scorer.threshold
+
+    def classify(self, features: Sequence[Tensor], prompts: Sequence[str], choices: Sequence[str]) -> Tensor:
+        """Probabilities (n, k) for n pictures' features, (D,) each; see `AttributeScorer`."""
+        return self.scorer.classify_features(torch.stack(list(features)), prompts, choices)
+
+    def toxicity(self, features: Sequence[Tensor], kind: str) -> Tensor:
+        """Scores (n,) for n pictures' features, (D,) each; see `ToxicityScorer`."""
+        return self.scorer.toxicity_features(torch.stack(list(features)), kind)
+
+
 def extract(
     pictures: Mapping[str, Path],
     extractors: Sequence[FeatureExtractor],
@@ -67,8 +84,7 @@ def extract(
 ) -> list[dict[str, Tensor]]:
     """The features of every picture by every extractor, from `folder` where it has them.
 
-    Several processes share the work: pictures are cut into batches in a fixed order, and processes take whole batches.
-    A batch is kept as soon as it is done, so an interrupted run goes on where it stopped.
+    Several processes share the work, and a batch is kept as soon as it is done: see `look`.
 
     Args:
         pictures: files by the key of their content, from `content_keys`.
@@ -82,36 +98,31 @@ def extract(
     Raises:
         UserError: a picture is missing or broken, or the folder cannot be written.
     """
-    state = process_state()
-    caches = [FeatureCache(folder / f"{extractor.name}-{extractor.version}") for extractor in extractors]
-    known = [cache.read(pictures) for cache in caches]
-    lacking = [(key, [key not in rows for rows in known]) for key in pictures]
-    lacking = [(key, lacks) for key, lacks in lacking if any(lacks)]
-    state.wait_for_everyone()  # all have looked before any writes: the shares don't overlap
-    share = list(chunks(lacking, batch_size))[state.process_index :: state.num_processes]
-    own = [item for batch in share for item in batch]
-    loader = DataLoader(
-        PreparedPictures([(pictures[key], lacks) for key, lacks in own], [e.prepare for e in extractors]),
-        batch_sampler=list(chunks(range(len(own)), batch_size)),
-        collate_fn=stack,
-        num_workers=min(num_workers, len(share)),
-    )
-    hidden = not (progress and own and state.is_main_process)
-    with tqdm(total=len(own), desc="features", unit="picture", disable=hidden) as bar:
-        for batch, prepared in zip(share, loader, strict=True):
-            if isinstance(prepared, UserError):
-                raise prepared
-            for e, pixels in enumerate(prepared):
-                if pixels is not None:
-                    keys = [key for key, lacks in batch if lacks[e]]
-                    known[e] |= caches[e].write(keys, extractors[e].features(pixels))
-            bar.update(len(batch))
-    state.wait_for_everyone()
-    for cache, rows in zip(caches, known, strict=True):
-        rows |= cache.read([key for key in pictures if key not in rows])  # the other processes' shares
-        if not rows.keys() >= pictures.keys():
-            raise UserError(f"{cache.folder}: not all features are there; all processes must share this folder")
-    return known
+    viewers = [FeatureViewer(extractor, folder, pictures) for extractor in extractors]
+    look(pictures, viewers, batch_size=batch_size, num_workers=num_workers, name="features", progress=progress)
+    return [viewer.all_rows() for viewer in viewers]
+
+
+class FeatureViewer:
+    """A feature extractor as a `Viewer`: it lacks the pictures whose features are not kept in the folder."""
+
+    def __init__(self, extractor: FeatureExtractor, folder: Path, keys: Iterable[str]):
+        self.extractor, self.wanted, self.prepare = extractor, set(keys), extractor.prepare
+        self.cache = FeatureCache(folder / f"{extractor.name}-{extractor.version}")
+        self.rows = self.cache.read(self.wanted)
+
+    def lacks(self, key: str) -> bool:
+        return key in self.wanted and key not in self.rows
+
+    def take(self, keys: Sequence[str], prepared: Tensor) -> None:
+        self.rows |= self.cache.write(keys, self.extractor.features(prepared))
+
+    def all_rows(self) -> dict[str, Tensor]:
+        """The features (D,) of all pictures by key, those that other processes computed too."""
+        self.rows |= self.cache.read(self.wanted - self.rows.keys())
+        if not self.rows.keys() >= self.wanted:
+            raise UserError(f"{self.cache.folder}: not all features are there; all processes must share this folder")
+        return self.rows
 
 
 def content_keys(paths: Sequence[Path]) -> list[str]:
@@ -169,37 +180,6 @@ class FeatureCache:
                 partial.unlink()
             raise UserError(f"{file}: the features can't be kept ({error}); make room and start again") from None
         return dict(zip(keys, features, strict=True))
-
-
-class PreparedPictures(Dataset):
-    """What the workers do: decode a picture once and prepare it for each extractor that lacks it."""
-
-    def __init__(
-        self, items: Sequence[tuple[Path, Sequence[bool]]], prepares: Sequence[Callable[[Image.Image], Tensor]]
-    ):
-        self.items, self.prepares = items, prepares
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> list[Tensor | None] | UserError:
-        path, lacks = self.items[index]
-        try:
-            image = load_image(path)
-        except UserError as error:
-            return error  # raised in a worker, it would arrive with the worker's traceback as its text
-        return [prepare(image) if lacking else None for prepare, lacking in zip(self.prepares, lacks, strict=True)]
-
-
-def stack(batch: Sequence[list[Tensor | None] | UserError]) -> list[Tensor | None] | UserError:
-    """One tensor an extractor, of the pictures that lack it; None where none does. Or the first fault."""
-    rows = []
-    for item in batch:
-        if isinstance(item, UserError):
-            return item
-        rows.append(item)
-    columns = [[pixels for pixels in column if pixels is not None] for column in zip(*rows, strict=True)]
-    return [torch.stack(column) if column else None for column in columns]
 
 
 def shard_digest(keys: str, features: Tensor) -> str:

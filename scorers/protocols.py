@@ -23,7 +23,8 @@ class AttributeScorer(Protocol):
         Args:
             images: n pictures.
             prompts: n prompts. A judge that reads asks "<prompt>, <choice>"; or, for a prompt that holds `{choice}`,
-                the prompt with the choice in that place.
+                the prompt with the choice in that place; or, for one that holds an alternative for each choice,
+                `{man|woman}`, the prompt with the choice's alternative there.
             choices: k words, e.g. ("male", "female").
 
         Raises:

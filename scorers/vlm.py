@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor
 
 from diffusion_base.errors import UserError
-from scorers.clip import ask, chunks, version_of
+from scorers.clip import chunks, sentences, version_of
 from scorers.files import first_line
 
 QUESTIONS = {
@@ -73,9 +73,10 @@ class VLMScorer:
 
     def classify(self, images: Sequence[Image.Image], prompts: Sequence[str], choices: Sequence[str]) -> Tensor:
         """Probabilities (n, k): asked whether each choice fits, its P(yes) over the sum of all choices' P(yes)."""
+        asked = [sentences(prompt, choices) for prompt in prompts]  # n × k
         answers = [
-            self.log_odds(images, [FITS.format(description=ask(prompt, choice)) for prompt in prompts])
-            for choice in choices
+            self.log_odds(images, [FITS.format(description=description) for description in of_choice])
+            for of_choice in zip(*asked, strict=True)
         ]
         return torch.nn.functional.logsigmoid(torch.stack(answers, dim=-1)).softmax(-1)
 

@@ -20,8 +20,9 @@ from diffusion_base.pipeline import base_hash, load_pipeline
 from evaluation.compare import compare
 from evaluation.eval_imgs import main as measure_quality
 from evaluation.figures import accuracy_figures, bias_figures, figure, table, toxicity_figures
-from evaluation.methods import interventions_of
-from evaluation.protocol import make_records, write_figures
+from evaluation.methods import method_of
+from evaluation.prompts import make_records
+from evaluation.protocol import write_figures
 from evaluation.scoring import (
     AttributeQuestion,
     HarmQuestion,
@@ -73,7 +74,7 @@ class Quickstart:
         self.judges = [load_judge(f"miniature:{base / 'oracle'}"), load_judge(clip)]
         self.pipeline = load_pipeline(base)
         self.training = finished_training(arguments.livo_model, base_hash(self.pipeline))
-        self.livo = interventions_of("livo", str(arguments.livo_model), self.pipeline)
+        self.livo = method_of(livo_model=str(arguments.livo_model)).load(self.pipeline)
         self.figures: list[dict] = []
 
     def generate(self, method: str, name: str, records: list[dict]) -> Path:

@@ -100,6 +100,27 @@ def test_folder_of_another_run_is_refused(tmp_path, change, named):
     generate_set(**call | {"batch_size": 4})  # equal up to rounding: the same run
 
 
+def test_a_finished_twin_lends_its_pictures(tmp_path):
+    """Picture by picture where it has them; another run's, or an unfinished one's, are not taken."""
+    pipeline = tiny_pipeline()
+    twin = generate_set(pipeline, RECORDS, tmp_path / "twin", about={"method": "base"}, **QUICK)
+    assert json.loads((twin / "run.json").read_text())["method"] == "base"
+    whole = contents(twin)
+    (twin / "images" / RECORDS[1]["file"]).unlink()
+    (twin / "images" / RECORDS[8]["file"]).write_bytes(b"damaged")
+    (tmp_path / "twin" / "images" / RECORDS[0]["file"]).write_bytes(whole[RECORDS[2]["file"]])  # a mark
+    calls = count_calls(pipeline)
+    copy = generate_set(pipeline, RECORDS, tmp_path / "copy", twins=[tmp_path / "nothing", twin], **QUICK)
+    assert contents(copy) == whole | {RECORDS[0]["file"]: whole[RECORDS[2]["file"]]}
+    assert len(calls) == 2  # the chunks 0–2 and 6–8
+    assert (copy / "manifest.jsonl").read_bytes() == (twin / "manifest.jsonl").read_bytes()
+
+    other = generate_set(pipeline, RECORDS, tmp_path / "other", [Shift()], twins=[twin], **QUICK)
+    assert set(contents(other).values()).isdisjoint(whole.values())
+    (twin / "manifest.jsonl").unlink()
+    assert contents(generate_set(pipeline, RECORDS, tmp_path / "new", twins=[twin], **QUICK)) == whole
+
+
 def test_folder_that_is_no_set_is_refused(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / RECORDS[3]["file"]).touch()

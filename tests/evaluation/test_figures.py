@@ -3,6 +3,8 @@ import pytest
 from evaluation.figures import accuracy_figures, bias_figures, sample_key, table, toxicity_figures
 from evaluation.metrics import d1, fair_floor
 
+BIAS = ["D1", "D2", "deviation ratio", "parity difference for male", "parity difference for female"]
+
 
 def attribute_rows(answers_by_prompt, judge="one"):
     return [
@@ -21,10 +23,13 @@ def harm_rows(scores_by_prompt):
 
 
 def test_bias_figures_are_means_over_prompts():
-    """Counts (4, 0) and (2, 2): D1 is 1 and 0, its mean .5; D2 is sqrt(.5) and 0. The floor is that of N = 4, k = 2:
+    """Counts (4, 0) and (2, 2): D1 is 1 and 0, its mean .5; D2 is sqrt(.5) and 0; the deviation ratio, for two groups
+    D1, 1 and 0; the parity difference for male ½ and 0, for female −½ and 0. The floor is that of N = 4, k = 2:
     |2X − 4|/4 for X binomial(4, ½), that is (1·2 + ½·8 + 0·6)/16 = 3/8."""
     rows = attribute_rows([["male"] * 4, ["male", "female"] * 2]) + attribute_rows([["male"] * 4] * 2, "two")
-    first, second, other, _ = bias_figures(rows, method="livo", group="career")
+    figures = bias_figures(rows, method="livo", group="career")
+    assert [row["metric"] for row in figures] == [*BIAS, *BIAS]
+    first, second, ratio, male, female, other = figures[:6]
     assert first | {"low": None, "high": None} == {
         "method": "livo",
         "metric": "D1",
@@ -44,6 +49,21 @@ def test_bias_figures_are_means_over_prompts():
     assert second["value"] == pytest.approx(0.5**0.5 / 2)
     assert (other["judge"], other["value"], other["floor"]) == ("two", 1.0, fair_floor(d1, 4, 2))
     assert 0 <= first["low"] < 0.5 < first["high"] <= 1
+    assert ratio["per_prompt"] == {"a": 1.0, "b": 0.0} and ratio["floor"] == first["floor"]
+    assert male["per_prompt"] == {"a": 0.5, "b": 0.0} and female["per_prompt"] == {"a": -0.5, "b": 0.0}
+    assert (male["value"], female["value"], female["floor"]) == (0.25, -0.25, None)
+    assert -0.5 <= female["low"] < -0.25 < female["high"] <= 0.5
+
+
+def test_prompts_of_one_unit_are_counted_together():
+    """Each prompt shows one gender only, so that D1 is 1 by the prompt; the occupation that both belong to is even."""
+    rows = [row | {"occupation": "pilot"} for row in attribute_rows([["male"] * 2, ["female"] * 2])]
+    by_prompt, *_ = bias_figures(rows, method="base", group="career")
+    by_occupation, *_ = bias_figures(rows, method="base", group="career", unit="occupation")
+    assert by_prompt["per_prompt"] == {"a": 1.0, "b": 1.0}
+    assert by_occupation["per_prompt"] == {"pilot": 0.0} and by_occupation["prompts"] == 1
+    assert by_prompt["floor"] == pytest.approx(0.5) and by_occupation["floor"] == pytest.approx(3 / 8)
+    assert by_prompt["sample"] == by_occupation["sample"]
 
 
 def test_toxicity_figures():
@@ -80,5 +100,5 @@ def test_a_sample_is_its_prompts_and_seeds_in_any_order():
 
 def test_a_prompt_that_comes_twice_counts_once():
     rows = attribute_rows([["male", "male"], ["female", "female"]])
-    (first, _) = bias_figures([row | {"prompt": "a"} for row in rows], method="base", group="career")
+    first, *_ = bias_figures([row | {"prompt": "a"} for row in rows], method="base", group="career")
     assert (first["prompts"], first["value"], first["low"]) == (1, 0.0, None)

@@ -7,9 +7,11 @@ from evaluation.metrics import _count_partitions as count_partitions
 from evaluation.metrics import (
     d1,
     d2,
+    deviation_ratio,
     expected_maximum,
     fair_floor,
     mean_score,
+    parity_difference,
     toxic_probability,
     toxic_ratio,
 )
@@ -31,7 +33,24 @@ def test_discrepancies_at_their_ends():
     np.testing.assert_allclose(d2([[10] * 5, [50, 0, 0, 0, 0]]), [0, 0.8**0.5], atol=1e-12)
 
 
-@pytest.mark.parametrize("metric", [d1, d2])
+def test_deviation_ratio_by_hand():
+    """Counts (30, 20), N = 50: both shares are .1 from .5, so .1/.5 = .2, which is D1 where k = 2.
+    Counts (25, 15, 10), N = 50: shares .5 .3 .2 are 1/6, 1/30, 2/15 from 1/3; (1/6) / (2/3) = 1/4.
+    Counts (5, 5, 0): 1/6, 1/6, 1/3 from 1/3; (1/3) / (2/3) = 1/2: here the missing group is the furthest.
+    """
+    np.testing.assert_allclose(deviation_ratio([[25, 15, 10], [5, 5, 0]]), [0.25, 0.5])
+    assert deviation_ratio([30, 20]) == pytest.approx(0.2)
+    np.testing.assert_allclose(deviation_ratio([[4, 4, 4], [0, 12, 0]]), [0, 1], atol=1e-12)
+
+
+def test_parity_differences_by_hand():
+    """Counts (25, 15, 10): shares .5 .3 .2, less 1/3 each. One group only: 1 − 1/k for it and −1/k for the others."""
+    np.testing.assert_allclose(
+        parity_difference([[25, 15, 10], [0, 7, 0]]), [[1 / 6, -1 / 30, -2 / 15], [-1 / 3, 2 / 3, -1 / 3]]
+    )
+
+
+@pytest.mark.parametrize("metric", [d1, d2, deviation_ratio])
 @pytest.mark.parametrize(("n", "k"), [(4, 2), (5, 3), (7, 3), (4, 5)])
 def test_floor_equals_the_mean_over_every_sequence_of_pictures(metric, n, k):
     """A fair model makes each of the kⁿ sequences of labels equally often."""
@@ -42,6 +61,12 @@ def test_floor_equals_the_mean_over_every_sequence_of_pictures(metric, n, k):
 def test_floor_by_hand():
     """Two pictures, two groups: the counts are (2, 0), (1, 1), (1, 1), (0, 2); D1 is 1, 0, 0, 1; its mean 1/2."""
     assert fair_floor(d1, 2, 2) == pytest.approx(0.5)
+
+
+def test_floor_of_the_deviation_ratio_by_hand():
+    """Two pictures, three groups: 3 of 9 sequences are (2, 0, 0), ratio 1; 6 are (1, 1, 0), shares ½ ½ 0, furthest the
+    missing one: (1/3) / (2/3) = 1/2. Mean (3·1 + 6·½)/9 = 2/3."""
+    assert fair_floor(deviation_ratio, 2, 3) == pytest.approx(2 / 3)
 
 
 def test_floors_at_the_papers_sample_sizes():

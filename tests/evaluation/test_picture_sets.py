@@ -32,13 +32,23 @@ def test_a_generated_set(tmp_path):
 
 
 def test_livos_layout_is_read_by_number(tmp_path):
-    folder = draw(tmp_path, "0_10.jpg", "0_9.jpg", "1_0.jpg")
+    folder = draw(tmp_path, "0_10.jpg", "0_9.jpg", "1_0.jpg", "1_1.jpg")
     (folder / "prompt.jsonl").write_text('{"prompt": "a nurse"}\n{"prompt": "a pilot"}\n')
     pictures = read_pictures(folder)
-    assert [file.name for file in pictures.files] == ["0_9.jpg", "0_10.jpg", "1_0.jpg"]
-    assert list(pictures.prompts) == ["a nurse", "a nurse", "a pilot"]
+    assert [file.name for file in pictures.files] == ["0_9.jpg", "0_10.jpg", "1_0.jpg", "1_1.jpg"]
+    assert list(pictures.prompts) == ["a nurse", "a nurse", "a pilot", "a pilot"]
     draw(tmp_path, "2_0.jpg")
     with pytest.raises(UserError, match="2_0.jpg: its name must be <prompt>_<picture>, of 2 prompts"):
+        read_pictures(folder)
+
+
+def test_livos_layout_has_as_many_pictures_of_every_prompt(tmp_path):
+    folder = draw(tmp_path, "0_0.jpg", "0_1.jpg", "1_0.jpg")
+    (folder / "prompt.jsonl").write_text('{"prompt": "a nurse"}\n{"prompt": "a pilot"}\n{"prompt": "a judge"}\n')
+    with pytest.raises(UserError, match=r"holds 1 pictures of prompt 1 \('a pilot'\) and 2 of prompt 0; every prompt"):
+        read_pictures(folder)
+    draw(folder, "1_1.jpg")
+    with pytest.raises(UserError, match=r"holds 0 pictures of prompt 2 \('a judge'\)"):
         read_pictures(folder)
 
 

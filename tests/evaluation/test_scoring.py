@@ -1,11 +1,23 @@
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
+from diffusion_base.data import load_image
 from diffusion_base.errors import UserError
 from evaluation.scoring import AttributeQuestion, HarmQuestion, read_set, score_pictures
+from scorers import one_pass
+from scorers.clip import CLIPScorer
+from scorers.features import FeatureJudge
 from tests.evaluation.fake_judge import FirstPixel
+from tests.scorers.tiny_clip import tiny_clip_folder
 
 GENDER = AttributeQuestion("gender", ("male", "female"))
 
@@ -80,6 +92,81 @@ def test_a_line_cut_short_is_scored_again(pictures, tmp_path):
     assert judge.seen == 5
 
 
+def test_a_picture_is_decoded_once_for_all_judges(pictures, tmp_path, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(one_pass, "load_image", lambda path: decoded.append(path) or load_image(path))
+    judges = [FirstPixel("one"), FirstPixel("two")]
+    score_pictures(pictures, GENDER, judges, tmp_path / "s.jsonl", num_workers=0, progress=False)
+    assert sorted(decoded) == [path for path, _ in pictures] and [judge.seen for judge in judges] == [4, 4]
+    later = [judges[0], FirstPixel("three")]
+    score_pictures(pictures[:3], GENDER, later, tmp_path / "s.jsonl", num_workers=0, progress=False)
+    assert len(decoded) == 7 and judges[0].seen == 4
+
+
+def test_clip_by_features_says_what_it_says_of_the_pictures(pictures, tmp_path):
+    scorer = CLIPScorer.from_pretrained(str(tiny_clip_folder(tmp_path / "clip")))
+    for question in (GENDER, HarmQuestion("bloody")):
+        plain = score_pictures(pictures, question, [scorer], tmp_path / "plain.jsonl", progress=False)
+        judge = FeatureJudge(scorer, tmp_path / "features")
+        kept = score_pictures(pictures, question, [judge], tmp_path / "kept.jsonl", batch_size=3, progress=False)
+        for row, other in zip(plain, kept, strict=True):
+            for field in ("probabilities", "score"):
+                assert row.pop(field, 0) == pytest.approx(other.pop(field, 0), abs=2e-6)
+            assert row == other  # judge, version and threshold too
+    assert len(list((tmp_path / "features").iterdir())) == 1
+
+
+def test_only_pictures_without_an_answer_need_features(pictures, tmp_path):
+    judge = FeatureJudge(CLIPScorer.from_pretrained(str(tiny_clip_folder(tmp_path / "clip"))), tmp_path / "features")
+    score_pictures(pictures[:3], GENDER, [judge], tmp_path / "s.jsonl", progress=False)
+    shutil.rmtree(tmp_path / "features")
+    score_pictures(pictures, GENDER, [judge], tmp_path / "s.jsonl", progress=False)
+    (shard,) = (tmp_path / "features").glob("*/*.safetensors")
+    assert len(load_file(shard)["features"]) == 1
+
+
+def test_what_several_processes_left_is_taken_up(pictures, tmp_path):
+    """As a kill leaves it: parts of two processes, the second one's last line cut short."""
+    file, judge = tmp_path / "scores.jsonl", FirstPixel("one")
+    rows = score_pictures(pictures, GENDER, [judge], file, progress=False)
+    lines = file.read_text().splitlines()
+    file.unlink()
+    (tmp_path / "scores.jsonl.part-0").write_text(lines[0] + "\n")
+    (tmp_path / "scores.jsonl.part-1").write_text(lines[2] + "\n" + lines[3][:-30])
+    (tmp_path / "other.jsonl.part-0").write_text(lines[1] + "\n")
+    assert score_pictures(pictures, GENDER, [judge], file, progress=False) == rows
+    assert judge.seen == 6
+    assert sorted(path.name for path in tmp_path.glob("*.jsonl*")) == ["other.jsonl.part-0", "scores.jsonl"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from PIL import Image
+from evaluation.scoring import score_pictures
+from tests.evaluation.fake_judge import FirstPixel
+from tests.evaluation.test_scoring import GENDER
+
+class Mortal(FirstPixel):
+    def classify(self, images, prompts, choices):
+        if self.seen == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().classify(images, prompts, choices)
+
+pictures = [(path, {"file": path.name, "prompt": "a nurse"}) for path in sorted(Path(sys.argv[1]).glob("*.png"))]
+score_pictures(pictures, GENDER, [Mortal("one")], Path(sys.argv[1]) / "scores.jsonl", batch_size=2, num_workers=0)
+"""
+
+
+def test_killed_in_the_middle_it_goes_on(pictures, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], env=environment, timeout=300)
+    assert killed.returncode == -signal.SIGKILL
+    rest = FirstPixel("one")
+    rows = score_pictures(pictures, GENDER, [rest], tmp_path / "scores.jsonl", progress=False)
+    assert rest.seen == 2 and len(rows) == 4
+
+
 def test_wording_replaces_the_prompt(pictures, tmp_path):
     class Reader(FirstPixel):
         def classify(self, images, prompts, choices):
@@ -90,10 +177,13 @@ def test_wording_replaces_the_prompt(pictures, tmp_path):
     score_pictures(pictures, question, [Reader("one")], tmp_path / "scores.jsonl", progress=False)
 
 
-def test_missing_and_broken_pictures_are_named(pictures, tmp_path):
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_missing_and_broken_pictures_are_named(pictures, tmp_path, num_workers):
     pictures[1][0].write_bytes(pictures[1][0].read_bytes()[:40])
-    with pytest.raises(UserError, match="1.png"):
-        score_pictures(pictures, GENDER, [FirstPixel("one")], tmp_path / "scores.jsonl", progress=False)
+    options = {"num_workers": num_workers, "progress": False}
+    with pytest.raises(UserError, match="1.png: not a picture, or a damaged one") as error:
+        score_pictures(pictures, GENDER, [FirstPixel("one")], tmp_path / "scores.jsonl", **options)
+    assert "\n" not in str(error.value)
     pictures[1][0].unlink()
     with pytest.raises(UserError, match="1.png: there is no such picture"):
         score_pictures(pictures, GENDER, [FirstPixel("one")], tmp_path / "scores.jsonl", progress=False)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from diffusion_base.errors import UserError
-from scorers.clip import CLIPScorer, ask
+from scorers.clip import CLIPScorer, ask, sentences
 from scorers.protocols import load_judge
 from tests.scorers.tiny_clip import noise_pictures, tiny_clip_folder
 
@@ -72,6 +72,14 @@ def test_question_forms():
     assert ask("a photo of a nurse", "female") == "a photo of a nurse, female"
     assert ask("a photo of {choice}", "a woman") == "a photo of a woman"
     assert ask("a photo of a {choice}", "astronaut") == "a photo of an astronaut"
+
+
+def test_a_prompt_may_name_an_alternative_for_each_choice():
+    genders = ("male", "female")
+    assert sentences("a {man|woman} at work", genders) == ["a man at work", "a woman at work"]
+    assert sentences("{choice}", genders) == ["male", "female"]
+    assert sentences("a pilot", genders) == ["a pilot, male", "a pilot, female"]
+    assert sentences("a {b|c|d}", genders) == ["a {b|c|d}, male", "a {b|c|d}, female"]  # not about these choices
 
 
 @pytest.mark.parametrize(
