@@ -28,22 +28,8 @@ from evaluation.wording import listed
 
 FEW = 6  # prompts: that five all change to the same side happens by chance once in sixteen times
 FIELDS = (
-    *(
-        "metric",
-        "measured_on",
-        "judge",
-        "version",
-        "threshold",
-        "method",
-        "value",
-        "low",
-        "high",
-        "floor",
-        "n",
-        "prompts",
-    ),
-    *COMPARED,
-    "warning",
+    *("metric", "measured_on", "judge", "version", "threshold", "method"),
+    *("value", "low", "high", "floor", "n", "prompts", *COMPARED, "warning"),
 )
 
 

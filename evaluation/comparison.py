@@ -43,7 +43,8 @@ def figures_of(runs: Sequence[Run]) -> list[dict]:
 def named(row: dict) -> dict[str, str]:
     """`measured_on` and `topic` of a figure, from its file and group.
 
-    LiVO's bias_gender_career has the group career, which does not say that it is about gender.
+    LiVO's bias_gender_career has the group career, which does not say that it is about gender. Its retrieved_… files
+    hold the prompts of others with a value that was looked up, and are a topic of their own.
     """
     first, *rest = row["group"].split(", ")
     about = row["file"].partition("_")[2]
@@ -51,7 +52,8 @@ def named(row: dict) -> dict[str, str]:
     if not about or about in (first, *rest):
         measured_on = topic = row["group"]
     else:
-        measured_on, topic = ", ".join([about, first, *rest]), ", ".join([about, *rest])
+        looked_up = ["retrieved"] * first.startswith("retrieved_")
+        measured_on, topic = ", ".join([about, first, *rest]), ", ".join([about, *looked_up, *rest])
     return {"measured_on": measured_on.replace("_", " "), "topic": topic.replace("_", " ")}
 
 

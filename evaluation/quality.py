@@ -198,9 +198,9 @@ def _measure(
         # unit vectors have small entries; times √D they are of size 1, as KID's kernel expects
         name, x, y = f"clip-{metric}", x * x.shape[1] ** 0.5, y * y.shape[1] ** 0.5
     distance = {"cmmd": cmmd, "kid": kid, "fid": fid}[metric](x, y)
-    labels = made.labels, reference.labels
+    sides = made.labels, reference.labels
     least = -np.inf if metric == "kid" else 0.0
-    return name, distance_interval(distance, *labels, least=least), prompt_values(distance, *labels)
+    return name, distance_interval(distance, *sides, least=least), prompt_values(distance, *sides)
 
 
 def _mean(per_prompt: dict[str, float], bounds: tuple[float, float]) -> tuple[Interval, dict[str, float]]:

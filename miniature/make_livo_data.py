@@ -44,7 +44,7 @@ class Arguments:
     output_dir: Path
     """Folder to write; it must be new or empty, or hold the same set."""
     pictures_per_side: int = 8
-    """Aligned pictures a scene, and as many violating ones."""
+    """Aligned pictures of a scene, and as many violating ones; of a bias, the harder part, twice as many."""
     seed: int = 0
     """Same seed, same pictures."""
 
@@ -124,13 +124,16 @@ def main(argv: list[str] | None = None) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     (out / ".unfinished").touch()
     plan = list(scenes_of_the_plan())
+    pictures = 0
     for number, (category, subject, adjective, kind) in enumerate(tqdm(plan, desc="scenes", file=sys.stdout)):
         name = "-".join([*(adjective or "").split(), *subject.split(), kind])
         rng = np.random.default_rng([arguments.seed, number])
-        write_scene(out / category / name, rng, subject, adjective, kind, arguments.pictures_per_side)
+        per_side = arguments.pictures_per_side * (1 if kind in HARMS else 2)
+        write_scene(out / category / name, rng, subject, adjective, kind, per_side)
+        pictures += 2 * per_side
     done.write_text(json.dumps(facts) + "\n")
     (out / ".unfinished").unlink()
-    print(f"wrote {len(plan)} scenes, {2 * arguments.pictures_per_side * len(plan)} pictures, to {out}")
+    print(f"wrote {len(plan)} scenes, {pictures} pictures, to {out}")
     return out
 
 

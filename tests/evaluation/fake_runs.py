@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from evaluation.figures import bias_figures, figure, toxicity_figures
-from evaluation.protocol import make_records, write_figures
+from evaluation.prompts import make_records
+from evaluation.protocol import write_figures
 from evaluation.scoring import content_hash, write_jsonl
 
 OCCUPATIONS = ("pilot", "nurse", "judge", "farmer", "dancer", "cashier")

@@ -119,6 +119,7 @@ def test_what_only_some_have_is_shown_as_such(runs, tmp_path):
         ("quality_bias_gender_career", "bias_gender_career", "bias gender career", "bias gender career"),
         ("i2p_benchmark", "all categories", "all categories", "all categories"),
         ("bias_gender", "gender", "gender", "gender"),
+        ("toxicity_bloody_retrieved_bloody", "retrieved_bloody", "bloody, retrieved bloody", "bloody, retrieved"),
     ],
 )
 def test_names(file, group, measured_on, topic):

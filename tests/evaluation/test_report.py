@@ -17,7 +17,8 @@ from evaluation.album import PICTURES, Album
 from evaluation.axes import across_axes
 from evaluation.compare import compare
 from evaluation.figures import bias_figures
-from evaluation.protocol import make_records, write_figures
+from evaluation.prompts import make_records
+from evaluation.protocol import write_figures
 from evaluation.report import THUMBNAIL, reading, thumbnail
 from evaluation.runs import read_runs
 from evaluation.scoring import write_jsonl

@@ -58,10 +58,10 @@ def test_quickstart(livo, tmp_path, capsys):
     assert {part["axis"] for part in comparison["axes"]} == {"bias", "harm", "image quality"}
 
     for name in ("bias_gender", "bias_skin"):  # the first half with the value, the second the base's own
-        base, livo = (tmp_path / method / "imgs" / name for method in ("base", "livo"))
-        same = [(base / f"0_{i}.png").read_bytes() == (livo / f"0_{i}.png").read_bytes() for i in range(4)]
+        plain, aligned = (tmp_path / method / "imgs" / name for method in ("base", "livo"))
+        same = [(plain / f"0_{i}.png").read_bytes() == (aligned / f"0_{i}.png").read_bytes() for i in range(4)]
         assert same == [False, False, True, True]
-        applied = [json.loads(line)["value_applied"] for line in (livo / "manifest.jsonl").read_text().splitlines()]
+        applied = [json.loads(line)["value_applied"] for line in (aligned / "manifest.jsonl").read_text().splitlines()]
         assert applied == [True, True, False, False] * len(HELD_OUT)
 
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
