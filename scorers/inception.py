@@ -213,9 +213,8 @@ class InceptionFeatures:
     name = "inception-v3"
 
     def __init__(self, model: InceptionV3):
+        self.model = model.eval().requires_grad_(False)
         self.version = version_of(model, [])
-        # channels last: a third less time on a CPU
-        self.model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.prepare: Callable[[Image.Image], Tensor] = prepare
 
     @classmethod
@@ -245,7 +244,9 @@ class InceptionFeatures:
     def features(self, pixels: Tensor) -> Tensor:
         """pool3 (n, 2048), on the CPU, of prepared pictures (n, 3, 299, 299)."""
         weight = self.model.fc.weight
-        return self.model(pixels.to(weight.device, weight.dtype)).float().cpu()
+        # channels last: a third less time on a CPU
+        pixels = pixels.to(weight.device, weight.dtype, memory_format=torch.channels_last)
+        return self.model(pixels).float().cpu()
 
     @torch.no_grad()
     def logits(self, features: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from diffusion_base.errors import UserError, run
@@ -268,7 +269,8 @@ def launch(script, *arguments):
     start = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", f"--main_process_port={port}")
     subprocess.run(
         [sys.executable, *start, str(root / "evaluation" / script), *arguments],
-        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        # sums are cut into as many parts as there are threads, so the same bits need the same number
+        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": str(torch.get_num_threads())},
         check=True,
         timeout=600,
     )
