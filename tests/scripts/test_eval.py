@@ -36,9 +36,8 @@ def checkout(tmp_path) -> Path:
     for name in LINKED:
         (folder / name).symlink_to(ROOT / name)
     python = folder / ".venv" / "bin" / "python"
-    python.write_text(
-        f'#!/bin/sh\ncase $1 in -c) exec {sys.executable} "$@" ;; esac\n{sys.executable} -c \'{NOTED}\' "$@"\n'
-    )
+    run, note = f'exec {sys.executable} "$@"', f"{sys.executable} -c '{NOTED}' \"$@\""
+    python.write_text(f"#!/bin/sh\ncase $1 in -c | --version) {run} ;; esac\n{note}\n")
     python.chmod(0o755)
     state = subprocess.run("cat pyproject.toml constraints.txt | cksum", shell=True, cwd=ROOT, capture_output=True)
     for name in (".installed", ".installed-eval"):
