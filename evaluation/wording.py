@@ -8,17 +8,21 @@ MARKS = {"better": "✓ better", "worse": "✗ worse", "differs": "≠ differs",
 
 
 def number(row: dict) -> str:
-    return f"{row['value']:.{_digits(row)}f}"
+    return plain(row["value"], _digits(row))
 
 
 def limits(row: dict) -> str:
     if row["low"] is None:
         return ""
-    return f"[{row['low']:.{_digits(row)}f}, {row['high']:.{_digits(row)}f}]"
+    return f"[{plain(row['low'], _digits(row))}, {plain(row['high'], _digits(row))}]"
+
+
+def plain(value: float, digits: int = 2) -> str:
+    """What rounds to 0 has no sign."""
+    return signed(value, digits).removeprefix("+")
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """With a sign, except for what rounds to 0."""
     text = f"{value:+.{digits}f}".replace("-", "−")
     return text[1:] if float(text[1:]) == 0 else text
 
