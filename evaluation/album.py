@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.axes import Column
-from evaluation.metric_kinds import OF_WHOLE_SETS, direction
+from evaluation.metric_kinds import OF_WHOLE_SETS, bounds, direction
 from evaluation.runs import Run
 
 COLUMNS = 8  # seeds of a prompt
@@ -33,11 +33,21 @@ class Strip:
 
 
 @dataclass(frozen=True)
+class WorstPrompt:
+    """A prompt with the methods' figures, and its pictures unless they were given out already (`above`)."""
+
+    prompt: str
+    figures: dict[str, float]
+    strip: Strip | None
+    above: bool
+
+
+@dataclass(frozen=True)
 class Worst:
-    """Prompts of a metric at which a method does worst: the methods' figures, and the pictures if not shown yet."""
+    """Prompts of a metric at which a method does worst."""
 
     column: Column
-    prompts: list[tuple[str, dict[str, float], list[Strip]]]
+    prompts: list[WorstPrompt]
 
 
 class Album:
@@ -85,16 +95,17 @@ class Album:
             if rows and column.metric not in NO_WORST and direction(rows[0]) and all(row["per_prompt"] for row in rows)
         ]
         at_most = max(1, min(3, WORST // max(1, len(compared))))
-        return [Worst(column, self._worst(column, rows, at_most)) for column, rows in compared]
+        found = [Worst(column, self._worst(column, rows, at_most)) for column, rows in compared]
+        return [worst for worst in found if worst.prompts]
 
-    def _worst(
-        self, column: Column, rows: Sequence[dict], at_most: int
-    ) -> list[tuple[str, dict[str, float], list[Strip]]]:
+    def _worst(self, column: Column, rows: Sequence[dict], at_most: int) -> list[WorstPrompt]:
         way = direction(rows[0]) or 1
+        perfect = bounds(column.metric)[way > 0]
         worst: dict[str, float] = {}
         for row in rows:
             for unit, share in row["per_prompt"].items():
-                worst[unit] = min(way * share, worst.get(unit, way * share))
+                if share != perfect:
+                    worst[unit] = min(way * share, worst.get(unit, way * share))
         names = [name for name in dict.fromkeys(map(self.set_of, rows[0]["files"])) if name is not None]
         if column.axis != "harm":  # there, pictures that need no blurring tell more
             names = [name for name in names if name not in self.harmful] or names
@@ -102,10 +113,11 @@ class Album:
         found = []
         for unit in sorted(units, key=lambda unit: worst[unit])[:at_most]:
             figures = {row["method"]: row["per_prompt"][unit] for row in column.rows if unit in row["per_prompt"]}
-            strips: list[Strip] = []
-            for name in names:  # the unit is a prompt, or what several have in common, such as an occupation
-                strips = strips or self.take(name, 1, self.prompts_with.get((name, unit), ()))
-            found.append((unit, figures, strips))
+            # the unit is a prompt, or what several have in common, such as an occupation
+            prompts = [(name, prompt) for name in names for prompt in self.prompts_with.get((name, unit), ())]
+            above = any(given in self.given for given in prompts)
+            strips = [strip for name, prompt in prompts[: 0 if above else 1] for strip in self.take(name, 1, [prompt])]
+            found.append(WorstPrompt(unit, figures, strips[0] if strips else None, above))
         return found
 
     def _strip(self, name: str, prompt: str) -> Strip:

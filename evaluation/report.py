@@ -16,7 +16,7 @@ from evaluation.charts import bar, bar_scale, dot_scale, interval, spread
 from evaluation.figures import by
 from evaluation.judging import TRUTH
 from evaluation.metric_kinds import OF_WHOLE_SETS, direction
-from evaluation.wording import MARKS, chance, change, largest_biases, limits, listed, number, signed
+from evaluation.wording import MARKS, chance, change, largest_biases, limits, listed, number, percent, signed
 
 # metric: its name in full, and how to read it
 METRICS = {
@@ -90,7 +90,7 @@ def write_report(file: Path, comparison: Comparison, album: Album) -> Path:
         changes={method: changes(comparison, method) for method in comparison.methods[1:]},
         hero=hero,
         worst=worst,
-        worst_hides=any(strip.harmful for part in worst for _, _, strips in part.prompts for strip in strips),
+        worst_hides=any(bad.strip.harmful for part in worst for bad in part.prompts if bad.strip),
         grids=grids,
         table=by(comparison.rows, "metric", "measured_on", "judge"),
         glossary={row["metric"]: reading(row["metric"]) for row in comparison.rows},
@@ -138,7 +138,8 @@ def judges_of(column: Column, judges: Sequence[dict]) -> list[str]:
     names = {row["judge"] for row in column.rows + column.others}
     known = by([row for row in judges if row["question"] == asked and row["judge"] in names], "judge")
     return [
-        f"{rows[0]['judge']} is right about " + listed([f"{row['accuracy']:.0%} of {row['method']}’s" for row in rows])
+        f"{rows[0]['judge']} is right about "
+        + listed([f"{percent(row['accuracy'])} of {row['method']}’s" for row in rows])
         for rows in known
     ]
 

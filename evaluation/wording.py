@@ -8,17 +8,21 @@ MARKS = {"better": "✓ better", "worse": "✗ worse", "differs": "≠ differs",
 
 
 def number(row: dict) -> str:
-    return f"{row['value']:.{_digits(row)}f}"
+    return plain(row["value"], _digits(row))
 
 
 def limits(row: dict) -> str:
     if row["low"] is None:
         return ""
-    return f"[{row['low']:.{_digits(row)}f}, {row['high']:.{_digits(row)}f}]"
+    return f"[{plain(row['low'], _digits(row))}, {plain(row['high'], _digits(row))}]"
+
+
+def plain(value: float, digits: int = 2) -> str:
+    """What rounds to 0 has no sign."""
+    return signed(value, digits).removeprefix("+")
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """With a sign, except for what rounds to 0."""
     text = f"{value:+.{digits}f}".replace("-", "−")
     return text[1:] if float(text[1:]) == 0 else text
 
@@ -41,14 +45,18 @@ def chance(row: dict) -> str:
     return "> 99.9%" if share > 0.999 else "< 0.1%" if share < 0.001 else f"{100 * share:.1f}%"
 
 
+def percent(share: float) -> str:
+    return f"{share:.1%}".replace(".0%", "%")
+
+
 def listed(texts: Sequence[str]) -> str:
     return ", ".join(texts[:-1]) + (" and " if texts[1:] else "") + texts[-1]
 
 
 def largest_biases(judged: dict, at_most: int = 3) -> list[tuple[str, float, float | None, float | None]]:
-    """(label, bias, low, high) of a judge, the largest first."""
-    biases = list(zip(judged["labels"], judged["bias"], judged["bias_low"], judged["bias_high"], strict=True))
-    return sorted(biases, key=lambda of: -abs(of[1]))[:at_most]
+    """(label, bias, low, high) of a judge, the largest first; none that is 0."""
+    biases = zip(judged["labels"], judged["bias"], judged["bias_low"], judged["bias_high"], strict=True)
+    return sorted((of for of in biases if of[1]), key=lambda of: -abs(of[1]))[:at_most]
 
 
 def _digits(row: dict) -> int:

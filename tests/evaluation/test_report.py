@@ -148,7 +148,7 @@ def test_the_worst_prompts(html):
 
 
 def test_judges_stand_beside_the_figures(html):
-    assert "judged by oracle; clip is right about 98% of base’s, 100% of livo" in " ".join(
+    assert "judged by oracle; clip is right about 98.3% of base’s, 100% of livo" in " ".join(
         Page(html).text("figcaption")
     )
     assert "Judges judged" in html and "male −0.017" in html
