@@ -1,5 +1,6 @@
 """What a run shows of itself: means of its figures, and pictures, in a tracker and on disk."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,24 @@ def start_trackers(accelerator: Accelerator, arguments: TrainingArguments, resol
             "wandb": {"dir": arguments.output_dir, "name": name},
         },
     )
+
+
+def read_history(output_dir: Path) -> list[dict[str, float]]:
+    """A run's log entries, {"step": …, "loss": …, …} each, whatever tracker it had; a line cut by a kill is none."""
+    file = output_dir / "history.jsonl"
+    return [json.loads(line) for line in file.read_text().split("\n")[:-1]] if file.is_file() else []
+
+
+def start_history(output_dir: Path, step: int) -> None:
+    """Begin or continue `history.jsonl`, without the entries after `step`, of a future that was killed."""
+    kept = [row for row in read_history(output_dir) if row["step"] <= step]
+    (output_dir / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+
+
+def add_to_history(output_dir: Path, step: int, values: dict[str, float]) -> None:
+    """Append a log entry."""
+    with (output_dir / "history.jsonl").open("a") as file:
+        file.write(json.dumps({"step": step, **values}) + "\n")
 
 
 def log_pictures(accelerator: Accelerator, folder: Path, pictures: dict[str, list[Image.Image]], step: int) -> None:

@@ -24,7 +24,7 @@ from diffusion_base.batches import BatchOrder, TrainingDataset, load_batches
 from diffusion_base.errors import UserError
 from diffusion_base.noising import per_sample_generator
 from diffusion_base.processes import process_state, use_cpu
-from diffusion_base.tracking import RunningMeans, log_pictures, start_trackers
+from diffusion_base.tracking import RunningMeans, add_to_history, log_pictures, start_history, start_trackers
 from diffusion_base.training_arguments import TrainingArguments
 from diffusion_base.training_task import TrainingTask
 
@@ -90,6 +90,8 @@ def train(
             output_dir.mkdir(parents=True, exist_ok=True)
         checkpoint.remove_leftovers(output_dir)
         checkpoint.write_json(output_dir / "training.json", run)
+        with checkpoint.disk_errors(output_dir):
+            start_history(output_dir, step)
     start_trackers(accelerator, arguments, resolved, step)
     _announce(accelerator, arguments, run, start, last_step)
 
@@ -133,9 +135,12 @@ def train(
         if save_now or step % arguments.logging_steps == 0:
             if bad_step := means.first_bad_step():
                 raise UserError(_diverged(bad_step, output_dir))
-            values = means.read()
+            values = means.read() | {"lr": learning_rate, "grad_norm": grad_norm.item()}
             progress.set_postfix(loss=f"{values['loss']:.4g}")
-            accelerator.log(values | {"lr": learning_rate, "grad_norm": grad_norm.item()}, step)
+            accelerator.log(values, step)
+            if accelerator.is_main_process:
+                with checkpoint.disk_errors(output_dir):
+                    add_to_history(output_dir, step, values)
         if save_now and accelerator.is_main_process:
             checkpoint.save(output_dir / f"checkpoint-{step}", *state, step=step, run=run)
             if arguments.checkpoints_total_limit:

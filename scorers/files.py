@@ -71,7 +71,7 @@ def _read(file: Path) -> Any:
         if file.suffix == ".npy":
             return torch.from_numpy(np.asarray(np.load(file, allow_pickle=False), dtype=np.float32))
         return torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError, UnpicklingError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, LookupError, SafetensorError, UnpicklingError) as error:
         raise UserError(f"{file}: no weights that can be read without running code ({first_line(error)})") from None
 
 

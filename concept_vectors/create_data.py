@@ -1,0 +1,170 @@
+"""Make the pictures that concept vectors are learned from, in the published layout.
+
+    python -m concept_vectors.create_data --pretrained_model_name_or_path BASE --concepts concepts.yaml \\
+        --output_dir datasets/person --num_samples 1000
+
+or choose them among real photographs by their attributes:
+
+    python -m concept_vectors.create_data --concepts faces.yaml --output_dir datasets/faces \\
+        --photographs img_align_celeba --attributes list_attr_celeba.txt
+
+What the list of concepts looks like stands in concept_vectors/sources.py. An interrupted run goes on where it stopped.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from concept_vectors.sources import Source, having, read_attributes, read_sources
+from diffusion_base.arguments import BaseArguments, parse
+from diffusion_base.checkpoint import disk_errors
+from diffusion_base.data import inside
+from diffusion_base.errors import UserError, run
+from diffusion_base.generation import generate_set
+from diffusion_base.pipeline import load_pipeline
+from diffusion_base.processes import process_state
+
+
+@dataclass(kw_only=True)
+class Arguments:
+    base: BaseArguments = field(default_factory=lambda: BaseArguments("CompVis/stable-diffusion-v1-4"))
+    concepts: Path
+    """YAML list of concepts, with prompts or attributes."""
+    output_dir: Path
+    """Folder to write."""
+    num_samples: int = 1000
+    """Pictures of each entry of the list."""
+    seed: int = 0
+    """Picture N has this seed + N; photographs are drawn by it."""
+    num_inference_steps: int = 30
+    """Steps of DPM-Solver++."""
+    guidance_scale: float = 7.5
+    """Of classifier-free guidance."""
+    batch_size: int = 8
+    """Pictures made together."""
+    mixed_precision: Literal["no", "bf16"] = "no"
+    """Precision of the networks; bf16 is faster on machines that know it."""
+    image_format: Literal["png", "jpg"] = "png"
+    """jpg is what the first implementation writes; png keeps the pictures as they were made."""
+    photographs: Path | None = None
+    """Folder of real photographs to choose from instead of making pictures."""
+    attributes: Path | None = None
+    """Their attributes, in the form of CelebA's list_attr_celeba.txt."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_samples", "num_inference_steps", "batch_size"):
+            if vars(self)[name] < 1:
+                raise UserError(f"--{name} {vars(self)[name]}: it must be 1 or more")
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed}: it must not be negative")
+        if (self.photographs is None) != (self.attributes is None):
+            raise UserError("--photographs and --attributes belong together: give both, or none")
+
+
+def make_records(sources: Sequence[Source], num_samples: int, seed: int, suffix: str) -> list[dict]:
+    """A record a picture: how it is made, and what it teaches; an entry's prompts take turns."""
+    records: list[dict] = []
+    for source in sources:
+        for i in range(num_samples):
+            prompt, without = source.prompts[i % len(source.prompts)]
+            number = len(records)
+            record: dict[str, Any] = {"file": f"{number}.{suffix}", "prompt": prompt, "seed": seed + number}
+            records.append(record | {"negative_prompt": source.negative, "labels": [[without, list(source.concepts)]]})
+    return records
+
+
+def choose_photographs(sources: Sequence[Source], arguments: Arguments) -> list[dict]:
+    """A record a photograph, which is there once and names every concept that it shows."""
+    assert arguments.attributes is not None and arguments.photographs is not None
+    names, has = read_attributes(arguments.attributes)
+    showing = {source.name: having(source, names, has) for source in sources}
+    chosen: dict[str, None] = {}
+    for number, source in enumerate(sources):
+        order = np.random.default_rng([arguments.seed, number]).permutation(len(showing[source.name]))
+        chosen |= dict.fromkeys(showing[source.name][i] for i in order[: arguments.num_samples])
+    sets = {name: set(photos) for name, photos in showing.items()}
+    records = []
+    for number, photo in enumerate(sorted(chosen)):
+        if not inside(arguments.photographs, photo).is_file():
+            raise UserError(f"{arguments.photographs / photo}: {arguments.attributes} names it, but it is not there")
+        labels: dict[str, list[str]] = {}  # the concepts learned under one prompt are learned as a sum
+        for source in sources:
+            if photo in sets[source.name]:
+                for _, without in source.prompts:
+                    labels.setdefault(without, []).extend(source.concepts)
+        suffix = Path(photo).suffix.lower()
+        records.append({"file": f"{number}{suffix}", "photograph": photo, "labels": [list(i) for i in labels.items()]})
+    return records
+
+
+def write_labels(folder: Path, records: Sequence[dict], sources: Sequence[Source]) -> None:
+    """labels.json, concept_dict.json and test.json; labels.json last, for it says that all is there."""
+    concepts = list(dict.fromkeys(name for source in sources for name in source.concepts))
+    contents = {
+        "concept_dict.json": {name: number for number, name in enumerate(concepts)},
+        "test.json": [sources[0].prompts[0][1], concepts],
+        "labels.json": [record["labels"] for record in records],
+    }
+    with disk_errors(folder):
+        for name, content in contents.items():
+            (folder / name).write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Write the data, and return its folder."""
+    arguments = parse(Arguments, argv, prog="create_data.py", description=__doc__)
+    folder, state = arguments.output_dir, process_state()
+    sources = read_sources(arguments.concepts, photographs=arguments.photographs is not None)
+    if arguments.photographs is not None:
+        records = choose_photographs(sources, arguments)
+        if state.is_main_process:
+            copy_photographs(arguments.photographs, folder, records)
+    else:
+        records = make_records(sources, arguments.num_samples, arguments.seed, arguments.image_format)
+        base = arguments.base
+        pipeline = load_pipeline(
+            base.pretrained_model_name_or_path,
+            revision=base.revision,
+            variant=base.variant,
+            cache_dir=base.cache_dir,
+            device=state.device,
+        )
+        generate_set(
+            pipeline,
+            records,
+            folder,
+            negative_prompt=[record["negative_prompt"] for record in records],
+            num_inference_steps=arguments.num_inference_steps,
+            guidance_scale=arguments.guidance_scale,
+            batch_size=arguments.batch_size,
+            mixed_precision=arguments.mixed_precision,
+            accelerator=state,
+            name=f"pictures of {len(sources)} concepts",
+            images_dir=".",
+        )
+    if state.is_main_process:
+        write_labels(folder, records, sources)
+        print(f"{len(records)} pictures in {folder}")
+    return folder
+
+
+def copy_photographs(photographs: Path, folder: Path, records: Sequence[dict]) -> None:
+    """Copy under their numbers, and write manifest.jsonl, which says where each came from."""
+    manifest = folder / "manifest.jsonl"
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    if folder.is_dir() and any(folder.iterdir()) and not (manifest.is_file() and manifest.read_text() == lines):
+        raise UserError(f"--output_dir {folder} holds other data: choose another folder, or delete this one")
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        manifest.write_text(lines)
+        for record in records:
+            shutil.copyfile(photographs / record["photograph"], folder / record["file"])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,73 @@
+"""Turn the authors' published weights into a file of concept vectors.
+
+    python -m concept_vectors.import_weights unet.pth concept_dict.json OUT
+
+unet.pth is a state dict with the one key controlnet.fc1.weight, (1280·8·8, columns); concept_dict.json says whose each
+column is (those without a name are left out). OUT is a folder, or a file that ends in .safetensors. The vectors apply
+to a Stable Diffusion 1.x base.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isqrt
+from pathlib import Path
+
+import tyro
+
+from concept_vectors.dataset import read_concepts, read_json
+from concept_vectors.vectors import FILE, ConceptVectors
+from diffusion_base.arguments import parse
+from diffusion_base.checkpoint import disk_errors
+from diffusion_base.errors import UserError, run
+from scorers.files import read_state
+
+KEY = "controlnet.fc1.weight"
+CHANNELS = 1280  # of Stable Diffusion 1.x's mid block
+TEXT_WIDTH = 768  # of its text conditioning
+
+
+@dataclass
+class Arguments:
+    weights: tyro.conf.Positional[Path]
+    """The published unet.pth."""
+    concepts: tyro.conf.Positional[Path]
+    """The published concept_dict.json."""
+    out: tyro.conf.Positional[Path]
+    """Folder to write concept_vectors.safetensors to, or the file itself."""
+
+
+def import_vectors(weights: Path, concepts: Path) -> ConceptVectors:
+    """Read the published pair of files.
+
+    Raises:
+        UserError: a file that is missing or no such file, a key that is missing, or columns that the weights lack.
+    """
+    state = read_state(weights)
+    if KEY not in state:
+        raise UserError(f"{weights} has no {KEY}, where the vectors are; there is: {', '.join(state) or 'nothing'}")
+    matrix = state[KEY].float()  # (C·h·w, columns)
+    side = isqrt(len(matrix) // CHANNELS)
+    if matrix.ndim != 2 or len(matrix) != CHANNELS * side * side or side == 0:
+        raise UserError(f"{weights}: {KEY} has the shape {tuple(matrix.shape)}, not ({CHANNELS}·h·h, columns)")
+    names, numbers = read_concepts(concepts), read_json(concepts)
+    columns = matrix.shape[1]
+    if beyond := next((name for name in names if not 0 <= numbers[name] < columns), None):
+        raise UserError(f"{concepts}: {beyond!r} has the column {numbers[beyond]}, but {weights} has {columns} columns")
+    tensors = {name: matrix[:, numbers[name]].reshape(CHANNELS, side, side) for name in names}
+    return ConceptVectors(tensors, None, TEXT_WIDTH, {"imported_from": weights.name})
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Import, and return the file that was written."""
+    arguments = parse(Arguments, argv, prog="python -m concept_vectors.import_weights", description=__doc__)
+    vectors = import_vectors(arguments.weights, arguments.concepts)
+    file = arguments.out if arguments.out.suffix == ".safetensors" else arguments.out / FILE
+    with disk_errors(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        vectors.save(file)
+    print(f"{file}: {', '.join(vectors.tensors)}")
+    return file
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,183 @@
+"""Files of concept vectors, and weighted sums of them by name.
+
+A file is safetensors: one tensor a concept, under the concept's name, of the mid block's full shape (C, h, w) or one
+number a channel (C,). Its metadata is a JSON object under "concept_vectors": the base's hash (none for weights from
+elsewhere), the width of its text conditioning, and facts of the training.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from diffusion_base.errors import UserError
+from diffusion_base.pipeline import base_hash
+
+FILE = "concept_vectors.safetensors"
+METADATA = "concept_vectors"
+NAME = r"\w[\w-]*"
+TERM = re.compile(rf"(?P<minus>-)?(?:(?P<weight>\d+\.?\d*|\.\d+)\*)?(?P<name>{NAME})")
+
+
+@dataclass(frozen=True)
+class ConceptVectors:
+    """What a file holds.
+
+    Attributes:
+        tensors: concept → (C, h, w) or (C,), float32.
+        base_hash: of the base they were learned on; None where it is not known.
+        cross_attention_dim: width of that base's text conditioning; None where it is not known.
+        training: facts of the training, JSON.
+        source: where they come from, for errors.
+    """
+
+    tensors: dict[str, Tensor]
+    base_hash: str | None = None
+    cross_attention_dim: int | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+    source: str = "these vectors"
+
+    def save(self, file: Path) -> None:
+        """Write the file."""
+        facts = {
+            "base_hash": self.base_hash,
+            "cross_attention_dim": self.cross_attention_dim,
+            "training": self.training,
+        }
+        tensors = {name: tensor.detach().cpu().float().contiguous() for name, tensor in self.tensors.items()}
+        save_file(tensors, file, metadata={METADATA: json.dumps(facts, sort_keys=True)})
+
+    def combined(self, weights: Mapping[str, float]) -> Tensor:
+        """Σ weight · vector, (C, h, w) or (C, 1, 1).
+
+        Raises:
+            UserError: a concept that is not there; the nearest name is suggested.
+        """
+        for name in weights:
+            if name not in self.tensors:
+                raise UserError(f"{self.source} has no concept {name!r}{did_you_mean(name, self.tensors)}")
+        parts = [weight * as_map(self.tensors[name]) for name, weight in weights.items()]
+        return torch.stack(torch.broadcast_tensors(*parts)).sum(0)
+
+
+def load_vectors(path: str | Path, pipeline) -> ConceptVectors:
+    """Open concept vectors for a base. As `read_vectors`; and those of another base or shape are refused."""
+    vectors = read_vectors(path)
+    check_fits(vectors, pipeline)
+    return vectors
+
+
+def read_vectors(path: str | Path) -> ConceptVectors:
+    """Open a file of concept vectors, or the folder of a run or checkpoint that holds one.
+
+    Raises:
+        UserError: nothing of the kind there, or a damaged file.
+    """
+    file = Path(path)
+    file = file / FILE if file.is_dir() else file
+    if not file.is_file():
+        raise UserError(f"{path}: no concept vectors are here; expected a folder with {FILE}, or such a file")
+    try:
+        with safe_open(file, framework="pt") as content:
+            facts = json.loads((content.metadata() or {})[METADATA])
+            tensors = {name: content.get_tensor(name).float() for name in content.keys()}  # noqa: SIM118, not a dict
+            known = facts["base_hash"], facts["cross_attention_dim"], facts["training"]
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"{file} is not a file of concept vectors, or a damaged one ({error})") from None
+    for name, tensor in tensors.items():
+        if tensor.ndim not in (1, 3) or not tensor.isfinite().all():
+            raise UserError(f"{file}: {name!r} of shape {tuple(tensor.shape)} is no vector of finite numbers")
+    return ConceptVectors(tensors, *known, source=str(file))
+
+
+def check_fits(vectors: ConceptVectors, pipeline) -> None:
+    """Refuse vectors of another base or shape.
+
+    Raises:
+        UserError
+    """
+    middle = mid_block_shape(pipeline.unet)
+    for name, tensor in vectors.tensors.items():
+        if tuple(tensor.shape) not in (middle, middle[:1]):
+            raise UserError(
+                f"{vectors.source}: {name!r} has the shape {times(tensor.shape)}, but this base's bottleneck has "
+                f"{times(middle)}; learn it on this base, or take the base it was learned on"
+            )
+    width = pipeline.unet.config.cross_attention_dim
+    if vectors.cross_attention_dim not in (None, width):
+        raise UserError(
+            f"{vectors.source} belongs to another kind of base, of text conditioning {vectors.cross_attention_dim} "
+            f"wide instead of {width}; learn the concepts on this base, or take the other"
+        )
+    if vectors.base_hash is not None and vectors.base_hash != (here := base_hash(pipeline)):
+        raise UserError(
+            f"{vectors.source} was learned on another base ({vectors.base_hash}, not {here}); learn the concepts on "
+            "this one, or take the other, in float32"
+        )
+
+
+def mid_block_shape(unet) -> tuple[int, int, int]:
+    """(C, h, w) of the mid block's output at the size that the base was trained at.
+
+    Raises:
+        UserError: the UNet has no mid block.
+    """
+    config = unet.config
+    if unet.mid_block is None:
+        raise UserError("this base's UNet has no mid block, so there is no bottleneck to add a concept vector to")
+    size = config.sample_size
+    h, w = (size, size) if isinstance(size, int) else size
+    for _ in config.down_block_types[1:]:  # a strided convolution between every two blocks
+        h, w = -(-h // 2), -(-w // 2)
+    return config.block_out_channels[-1], h, w
+
+
+def parse_combination(text: str) -> dict[str, float]:
+    """The weights in "0.7*woman + anti_bloody - 0.5*old"; a term without a weight counts once.
+
+    In a command line's spec a plus arrives as a space, so spaces alone separate terms too.
+
+    Raises:
+        UserError: not of that form.
+    """
+    tight = re.sub(r"\s*\*\s*", "*", re.sub(r"-\s+", "-", text.strip()))
+    weights: dict[str, float] = {}
+    for part in re.split(r"[\s+]+", tight):
+        term = TERM.fullmatch(part)
+        if term is None:
+            raise UserError(f"{text!r}: {part!r} is not a concept or weight*concept, such as 0.7*woman")
+        weight = float(term["weight"] or 1) * (-1 if term["minus"] else 1)
+        weights[term["name"]] = weights.get(term["name"], 0.0) + weight
+    return weights
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the nearest one, and all there are."""
+    known = sorted(known)
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    suggestion = f"; did you mean {nearest[0]!r}?" if nearest else ";"
+    return f"{suggestion} There are: {', '.join(known)}"
+
+
+def as_map(vector: Tensor) -> Tensor:
+    """(C, h, w) as it is; (C,) as (C, 1, 1)."""
+    return vector if vector.ndim == 3 else vector[:, None, None]
+
+
+def tensor_hash(tensor: Tensor) -> str:
+    """16 hex digits of a tensor's shape and float32 content."""
+    data = tensor.detach().cpu().float().contiguous().numpy().tobytes()
+    return hashlib.sha256(repr(tuple(tensor.shape)).encode() + data).hexdigest()[:16]
+
+
+def times(shape: Iterable[int]) -> str:
+    return "×".join(map(str, shape))

@@ -1,0 +1,122 @@
+"""What is found in prompts, what it leaves behind, and which pictures get which vectors."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from concept_vectors.responsible_text import ResponsibleText, rules_of, without_words
+from diffusion_base.conditioning import encode_prompts
+from diffusion_base.data import read_jsonl
+from diffusion_base.errors import UserError
+from diffusion_base.intervention import Context, load_intervention
+from miniature.world import HELD_OUT
+from tests.concept_vectors.test_inference import added
+from tests.concept_vectors.vector_files import random_vectors, write_vectors
+from tests.tiny import tiny_pipeline
+
+BENCHMARK = Path(__file__).parents[2] / "concept_vectors" / "benchmark"
+CONCEPTS = ("man", "woman", "light", "brown", "dark", "anti_nudity", "anti_bloody", "anti_zombie")
+
+
+def categories(prompt):
+    return [rule.category for rule in rules_of(prompt)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "found", "left"),
+    [
+        ("a fair-gender doctor", ["gender"], "a doctor"),
+        ("A fair-gender engineer at work", ["gender"], "An engineer at work"),
+        ("an unbiased gender cook", ["gender"], "a cook"),
+        ("a cook, either male or female, with a spoon", ["gender"], "a cook, with a spoon"),
+        ("a pilot of any gender, regardless of race", ["gender", "race"], "a pilot"),
+        ("a sailor of any skin colour", ["race"], "a sailor"),
+        ("a model, but no nudity", ["sexual"], "a model"),
+        ("a dancer, fully clothed, on stage", ["sexual"], "a dancer, on stage"),
+        ("a knight without any blood, not naked", ["sexual", "violent"], "a knight"),
+        ("a farmer, not a zombie", ["violent"], "a farmer"),
+        ("a non-violent protest", ["violent"], "a protest"),
+        ("a doctor", [], "a doctor"),
+        ("a naked woman covered in blood", [], "a naked woman covered in blood"),
+        ("a fairground, gender studies, no bloodhounds", [], "a fairground, gender studies, no bloodhounds"),
+    ],
+)
+def test_words(prompt, found, left):
+    assert categories(prompt) == found
+    assert without_words(prompt) == left
+
+
+def test_the_benchmark():
+    """200 prompts, 50 a category, all different; each is found to be of its category and of no other."""
+    rows = read_jsonl(BENCHMARK / "responsible_text.jsonl", required=("prompt", "category"))
+    assert Counter(row["category"] for row in rows) == dict.fromkeys(("gender", "race", "sexual", "violent"), 50)
+    assert len({row["prompt"] for row in rows}) == 200
+    assert [(row["prompt"], set(categories(row["prompt"]))) for row in rows] == [
+        (row["prompt"], {row["category"]}) for row in rows
+    ]
+
+
+def test_the_miniatures_benchmark():
+    rows = read_jsonl(BENCHMARK / "responsible_text_miniature.jsonl", required=("prompt", "category", "occupation"))
+    assert Counter(row["category"] for row in rows) == dict.fromkeys(("gender", "race", "sexual", "violent"), 16)
+    assert {row["occupation"] for row in rows} == set(HELD_OUT)
+    for row in rows:
+        assert categories(row["prompt"]) == [row["category"]]
+        assert without_words(row["prompt"]).endswith(f" a {row['occupation']}")
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return tiny_pipeline()
+
+
+def test_each_picture_gets_what_its_prompt_asks_for(pipeline, monkeypatch):
+    """One is given a gender and no blood, one nothing, one a tone."""
+    vectors = random_vectors(pipeline, concepts=CONCEPTS)
+    prompts = ["a fair-gender cook without blood", "a cat", "a pilot of any skin tone"]
+    monkeypatch.setattr("tests.concept_vectors.test_inference.PROMPTS", prompts)
+    text = ResponsibleText(vectors, pipeline=pipeline, strength=0.5)
+    records = [{"concepts": ["woman"]}, {}, {"concepts": ["dark"]}]
+    shifts = added(pipeline, text, batch_size=3, records=records)
+    of = vectors.tensors
+    expected = torch.stack([of["woman"] + of["anti_bloody"], torch.zeros(16, 4, 4), of["dark"]]) / 2
+    for shift in shifts:
+        torch.testing.assert_close(shift[3:], expected, rtol=0, atol=1e-4)
+        assert torch.count_nonzero(shift[:3]) == 0
+    nothing = random_vectors(pipeline, concepts=CONCEPTS, per_channel=True)
+    monkeypatch.setattr("tests.concept_vectors.test_inference.PROMPTS", ["a cat"] * 3)
+    assert all(
+        torch.count_nonzero(shift) == 0 for shift in added(pipeline, ResponsibleText(nothing, pipeline=pipeline))
+    )
+
+
+def test_rewriting_encodes_the_prompt_without_the_words(pipeline):
+    vectors = random_vectors(pipeline, concepts=CONCEPTS)
+    prompts = ["a fair-gender cook", "a cat"]
+    context = Context(pipeline, prompts, ["", ""], [0, 1], [{}, {}], guided=True)
+    before = encode_prompts(pipeline, prompts), encode_prompts(pipeline, ["", ""])
+    kept = ResponsibleText(vectors, pipeline=pipeline).edit_prompts(context, *before)
+    assert kept[0] is before[0] and kept[1] is before[1]
+    rewritten, negative = ResponsibleText(vectors, pipeline=pipeline, rewrite=True).edit_prompts(context, *before)
+    assert torch.equal(rewritten.embeds, encode_prompts(pipeline, ["a cook", "a cat"]).embeds)
+    assert negative is before[1]
+
+
+def test_what_the_vectors_lack_is_named(pipeline, tmp_path):
+    text = load_intervention(f"concept_vectors:{write_vectors(tmp_path, pipeline)}?responsible_text=true", pipeline)
+    assert [group.names for group in text.asked("a fair-gender cook")] == [["man", "woman"]]
+    with pytest.raises(UserError, match="asks for race concepts that .* lacks: light, brown, dark or whiterace"):
+        text.asked("a cook of any race")
+
+
+def test_specs(pipeline, tmp_path):
+    folder = write_vectors(tmp_path, pipeline, concepts=CONCEPTS)
+    options = "responsible_text=true&rewrite=true&dealt=true&strength=0.5&schedule=falling"
+    text = load_intervention(f"concept_vectors:{folder}?{options}", pipeline)
+    assert text.rewrite and text.strength == 0.5 and len(text.groups) == 5
+    assert all(group.dealt and group.members[0].schedule.shape == "falling" for group in text.groups.values())
+    for wrong in ("responsible_text=true&concept=man", "concept=man&rewrite=true"):
+        with pytest.raises(UserError):
+            load_intervention(f"concept_vectors:{folder}?{wrong}", pipeline)
