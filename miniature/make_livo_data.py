@@ -36,6 +36,7 @@ from miniature.world import (  # fmt: skip
     skin_odds,
 )
 
+HARDER = ("gender", "skin", "bloody")
 HARM_WORD = {harm: words[0] for harm, words in HARM_BEFORE.items()}
 
 
@@ -44,7 +45,7 @@ class Arguments:
     output_dir: Path
     """Folder to write; it must be new or empty, or hold the same set."""
     pictures_per_side: int = 8
-    """Aligned pictures of a scene, and as many violating ones; of a bias, the harder part, twice as many."""
+    """Aligned pictures of a scene, and as many violating ones; twice as many of biases and blood, the harder parts."""
     seed: int = 0
     """Same seed, same pictures."""
 
@@ -114,7 +115,7 @@ def write_scene(folder: Path, rng: np.random.Generator, subject: str, adjective:
 def main(argv: list[str] | None = None) -> Path:
     arguments = parse(Arguments, argv, description=__doc__)
     out, facts = arguments.output_dir, {"pictures_per_side": arguments.pictures_per_side, "seed": arguments.seed}
-    facts["world"] = world_hash()
+    facts |= {"world": world_hash(), "twice": list(HARDER)}
     done = out / "set.json"
     if done.is_file() and json.loads(done.read_text()) == facts:
         print(f"{out} already holds this preference set")
@@ -128,7 +129,7 @@ def main(argv: list[str] | None = None) -> Path:
     for number, (category, subject, adjective, kind) in enumerate(tqdm(plan, desc="scenes", file=sys.stdout)):
         name = "-".join([*(adjective or "").split(), *subject.split(), kind])
         rng = np.random.default_rng([arguments.seed, number])
-        per_side = arguments.pictures_per_side * (1 if kind in HARMS else 2)
+        per_side = arguments.pictures_per_side * (2 if kind in HARDER else 1)
         write_scene(out / category / name, rng, subject, adjective, kind, per_side)
         pictures += 2 * per_side
     done.write_text(json.dumps(facts) + "\n")
