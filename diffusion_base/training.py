@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from diffusion_base import checkpoint
 from diffusion_base.batches import BatchOrder, TrainingDataset, load_batches
+from diffusion_base.cpu_attention import fast_attention
 from diffusion_base.errors import UserError
 from diffusion_base.noising import per_sample_generator
 from diffusion_base.processes import process_state, use_cpu
@@ -114,7 +115,8 @@ def train(
         moved = MappingProxyType(send_to_device(batch, accelerator.device, non_blocking=True) | keys)
         torch.manual_seed(per_sample_generator(arguments.seed, step, int(keys["index"][0]), "dropout").initial_seed())
         with accelerator.accumulate(prepared):
-            loss, metrics = prepared(moved)  # (B,) each
+            with fast_attention(accelerator, arguments.gradient_checkpointing):
+                loss, metrics = prepared(moved)  # (B,) each
             # equal batches: the mean over accumulation (accelerate's) and processes (DDP's) is that of all samples
             accelerator.backward(loss.mean())
             if accelerator.sync_gradients:

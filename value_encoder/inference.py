@@ -20,7 +20,10 @@ NOT_APPLICABLE = ("", "not applicable", "retrieve failure")
 def value_tokens(encoder: CLIPTextModel, tokenizer, values: list[str], prompts: list[str]) -> Tensor:
     """One token a row, (B, D): the encoder's end-of-text output for "<value>, <prompt>"; in training and use alike."""
     texts = [f"{value}, {prompt}" for value, prompt in zip(values, prompts, strict=True)]
-    return encoder(tokenize(tokenizer, texts).to(encoder.device)).pooler_output
+    ids = tokenize(tokenizer, texts)  # (B, 77)
+    # the encoder is causal: what follows the first end of text has no part in its output
+    longest = int((ids == tokenizer.eos_token_id).int().argmax(1).max()) + 1
+    return encoder(ids[:, :longest].to(encoder.device)).pooler_output
 
 
 def check_base(pipeline) -> None:
