@@ -57,12 +57,12 @@ def read_pictures(folder: Path) -> PictureSet:
 
 
 def check_reference(made: PictureSet, reference: PictureSet) -> None:
-    """Refuse a reference that is the evaluated set: itself, through a link, or a copy.
+    """Refuse a reference that holds all pictures of the evaluated set: itself, through a link, or a copy.
 
     Raises:
         UserError
     """
-    if set(made.keys) == set(reference.keys):
+    if set(made.keys) <= set(reference.keys):
         raise UserError(
             f"--ref_image_paths {reference.folder} holds the very pictures of --eval_image_paths {made.folder}; "
             "name the pictures of another model, or real ones"

@@ -176,9 +176,10 @@ class FeatureCache:
             save_file({"features": features.contiguous()}, partial, metadata=about)
             partial.replace(file)
         except (OSError, SafetensorError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
             with suppress(OSError):
                 partial.unlink()
-            raise UserError(f"{file}: the features can't be kept ({error}); make room and start again") from None
+            raise UserError(f"{file}: the features can't be kept ({why}); make room, or name another folder") from None
         return dict(zip(keys, features, strict=True))
 
 
