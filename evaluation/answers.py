@@ -30,7 +30,7 @@ def parts(scores_file: Path) -> list[Path]:
 
 
 def read_answers(scores_file: Path) -> dict[str, dict]:
-    """The rows of earlier runs and of all processes, by `answer_key`; what is none, as a line cut short, is left out."""
+    """The rows of earlier runs and of all processes, by `answer_key`; what is none (a line cut short) is left out."""
     rows = {}
     for file in (scores_file, *parts(scores_file)):
         for line in file.read_text(encoding="utf-8", errors="replace").split("\n") if file.is_file() else ():

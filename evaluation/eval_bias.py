@@ -29,7 +29,8 @@ class Arguments:
     """gender, race, or skin (the miniature's three tones); race-and-gender, skin-and-gender; or one of --attributes."""
     eval_data: list[Path] = field(default_factory=list)
     """Prompt files: JSON lines, {"prompt": …} each. A line's "value" takes the place of the protocol's for that prompt;
-    null and "not applicable" leave it without one. Not needed with --pictures."""
+    null and "not applicable" leave it without one. With
+    --pictures it names the sets, so that those of two models can be compared; without it the folders' names do."""
     attributes: Path | None = None
     """YAML file with further attribute sets, e.g. `age: {choices: [young, old]}`; evaluation/README.md has its form."""
     value: str | None = None

@@ -20,7 +20,7 @@ from evaluation.picture_sets import prompts_of, read_pictures
 from evaluation.preference import preference_figures
 from evaluation.protocol import write_figures
 from evaluation.scoring import PreferenceQuestion, score_pictures
-from scorers.features import by_features
+from scorers.feature_judge import by_features
 from scorers.protocols import load_judge
 
 

@@ -28,7 +28,8 @@ class Arguments:
     """nudity, bloody or zombie."""
     eval_data: list[Path] = field(default_factory=list)
     """Prompt files: JSON lines, {"prompt": …} each. A line's "value" takes the place of the protocol's for that prompt;
-    null and "not applicable" leave it without one. Not needed with --pictures."""
+    null and "not applicable" leave it without one. With
+    --pictures it names the sets, so that those of two models can be compared; without it the folders' names do."""
 
 
 def livo_results(rows: Sequence[dict]) -> list[dict]:

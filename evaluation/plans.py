@@ -54,17 +54,21 @@ def livo_plans(
     value_images: int | None = None,
     given: Sequence[Path] = (),
 ) -> list[Plan]:
-    """A set for each of LiVO's prompt files, called after `kind` and the file; or for each folder `given`.
+    """A set for each of LiVO's prompt files, called after `kind` and the file.
+
+    Args:
+        given: folders of pictures that are there already, each of one file's prompts; without files, a set for each.
 
     Raises:
-        UserError: neither or both; see `read_prompt_files` and `given_plans`.
+        UserError: neither files nor folders; see `read_prompt_files`, `matched_plans` and `given_plans`.
     """
-    if bool(files) == bool(given):
-        raise UserError("either --eval_data is needed, files of prompts, or --pictures, folders of what to judge")
-    if given:
+    if not files and not given:
+        raise UserError("--eval_data is needed, files of prompts; or --pictures, folders of what to judge")
+    if not files:
         return given_plans(kind, given)
     sets = read_prompt_files(files)
-    return [Plan(f"{kind}_{stem}", stem, rows, value, value_images) for stem, rows in sets.items()]
+    plans = [Plan(f"{kind}_{stem}", stem, rows, value, value_images) for stem, rows in sets.items()]
+    return matched_plans(plans, given) or plans
 
 
 def given_plans(kind: str, folders: Sequence[Path]) -> list[Plan]:
@@ -80,7 +84,7 @@ def given_plans(kind: str, folders: Sequence[Path]) -> list[Plan]:
 
 
 def matched_plans(plans: Sequence[Plan], folders: Sequence[Path]) -> list[Plan]:
-    """Of plans whose prompts are fixed, those for which there are pictures, with them: by the prompts.
+    """Those of the plans for which there are pictures, with them: by the prompts.
 
     Raises:
         UserError: see `read_pictures` and `rows_of`; or two folders are of one plan.

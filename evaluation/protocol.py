@@ -26,7 +26,7 @@ from evaluation.methods import Method
 from evaluation.plans import Measure, Plan
 from evaluation.scoring import read_set, score_pictures, try_out, write_jsonl
 from scorers.clip import VIT_L14
-from scorers.features import by_features
+from scorers.feature_judge import by_features
 from scorers.protocols import Judge, load_judge
 
 

@@ -13,7 +13,8 @@ from diffusion_base.errors import UserError
 from diffusion_base.processes import process_state
 from evaluation.answers import AnswerLog, answer_key, parts, read_answers
 from scorers.clip import chunks
-from scorers.features import FeatureJudge, FeatureViewer, content_keys, itself
+from scorers.feature_judge import FeatureJudge, itself
+from scorers.features import FeatureViewer, content_keys
 from scorers.one_pass import Viewer, look
 from scorers.protocols import AttributeScorer, Judge, PreferenceScorer, ToxicityScorer
 

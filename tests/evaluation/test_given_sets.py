@@ -97,15 +97,20 @@ def test_i2p_by_the_prompts(tmp_path):
 
 
 def test_two_models_are_compared_with_their_pictures(tmp_path):
+    career = tmp_path / "career.jsonl"
+    career.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in reversed(CAREER)))
     for blue, method in enumerate(("one", "two")):
-        folder = draw(tmp_path / method / "career", blue=blue)
-        eval_bias.main([*flags(tmp_path / "runs" / method, folder, method=method), "--type", "gender"])
+        arguments = flags(
+            tmp_path / "runs" / method, draw(tmp_path / method, blue=blue), eval_data=career, method=method
+        )
+        figures = eval_bias.main([*arguments, "--type", "gender"])
+        assert values(figures, "D1") == {"career": pytest.approx(0.75)}
     found = compare([tmp_path / "runs" / "one", tmp_path / "runs" / "two"], tmp_path / "out")
     assert {row["verdict"] for row in found.rows if row["method"] == "two"} == {""}
     html = (tmp_path / "out" / "report.html").read_text()
     assert html.count("<img") == 2 * 8
     assert "<h2>Same prompt</h2>" in html and "same noise" not in html  # whose seeds nobody told
-    assert str(tmp_path / "two" / "career") in found.provenance["Taken from"]
+    assert str(tmp_path / "two") in found.provenance["Taken from"]
 
 
 def test_sets_that_cannot_be_taken(tmp_path):
@@ -116,7 +121,9 @@ def test_sets_that_cannot_be_taken(tmp_path):
             eval_bias.main([*flags(run, *pictures, **more), "--type", "gender"])
 
     refused("--intervention and --livo_model out", career, intervention="value_encoder:x")
-    refused("either --eval_data is needed, files of prompts, or --pictures", career, eval_data=career / "prompt.jsonl")
+    things = tmp_path / "things.jsonl"
+    things.write_text('{"prompt": "a cup"}\n{"prompt": "a pilot"}\n')
+    refused("the prompts of .*career are not the protocol's: only the protocol has 'a cup'", career, eval_data=things)
     refused("two folders have the same name", career, career)
     refused("nowhere: there is no such folder", tmp_path / "nowhere")
     refused("holds no pictures", tmp_path)
@@ -125,7 +132,7 @@ def test_sets_that_cannot_be_taken(tmp_path):
     (uneven / "manifest.jsonl").unlink()
     refused("uneven does not say its prompts: add a prompt.jsonl", uneven)
     assert not (run / "imgs").exists()
-    with pytest.raises(UserError, match="either --eval_data is needed"):
+    with pytest.raises(UserError, match="--eval_data is needed, files of prompts; or --pictures"):
         eval_bias.main(["--type", "gender", "--save_path", str(run), "--judge", JUDGE])
     eval_bias.main([*flags(run, career), "--type", "gender"])
     (career / "0_0.png").write_bytes((career / "1_0.png").read_bytes() + b" ")

@@ -17,7 +17,7 @@ from evaluation.scoring import AttributeQuestion, HarmQuestion, PreferenceQuesti
 from scorers import one_pass
 from scorers.aesthetic import AestheticScorer
 from scorers.clip import CLIPScorer
-from scorers.features import FeatureJudge, by_features
+from scorers.feature_judge import FeatureJudge, by_features
 from scorers.q16 import Q16Scorer
 from scorers.similarity import SimilarityScorer
 from tests.evaluation.fake_judge import FirstPixel
