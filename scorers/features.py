@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
