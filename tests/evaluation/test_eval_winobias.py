@@ -132,9 +132,10 @@ def test_occupations_are_the_units(base, tmp_path):
 
 def test_the_report_counts_occupations(base, tmp_path):
     for method in ("one", "two"):
-        figures = eval_winobias.main(flags(base, tmp_path, "gender", save_path=tmp_path / method))
+        (tmp_path / method).mkdir()
+        figures = eval_winobias.main(flags(base, tmp_path / method, "gender"))
         assert {row["unit"] for row in figures} == {"occupation"}
-    compare([tmp_path / "one", tmp_path / "two"], tmp_path, names=["one", "two"])
+    compare([tmp_path / "one" / "run", tmp_path / "two" / "run"], tmp_path, names=["one", "two"])
     assert "20 pictures of 2 occupations, judged by" in (tmp_path / "report.html").read_text()
 
 
