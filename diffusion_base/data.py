@@ -1,6 +1,7 @@
 """Pictures and manifests from disk: every fault names its file, and its line where there is one."""
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -84,6 +85,14 @@ def read_jsonl(path: Path, required: Iterable[str] = ()) -> list[dict]:
             raise UserError(f"{path}, line {number}: {', '.join(map(repr, missing))} is missing")
         rows.append(row)
     return rows
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, file)
 
 
 def inside(folder: Path, file_name: str) -> Path:

@@ -5,8 +5,11 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-# not ours to put right: no room, no permission, a file where a folder should be
-OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
+# not ours to put right: no room, no permission, a file where a folder should be, a name that is too long
+OF_THE_DISK = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+}
 
 
 class UserError(Exception):

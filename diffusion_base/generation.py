@@ -17,7 +17,7 @@ from accelerate import Accelerator, PartialState
 from PIL import Image
 from tqdm import tqdm
 
-from diffusion_base.data import inside, load_image
+from diffusion_base.data import inside, load_image, write_text
 from diffusion_base.errors import UserError
 from diffusion_base.intervention import Intervention
 from diffusion_base.sampling import Sampler
@@ -142,7 +142,7 @@ def generate_set(
     if main:
         size = {"name": name, "images": len(records), "batch_size": batch_size, "processes": processes}
         run = {**size, **(about or {}), **_environment(pipeline), "identity": identity}
-        _write(folder / "run.json", json.dumps(run, indent=2))
+        write_text(folder / "run.json", json.dumps(run, indent=2))
         for twin in [twin for twin in twins if _is_finished(twin, identity)][:1]:
             for record, file in zip(records, files, strict=True):
                 _copy(twin / images_dir / record["file"], file)
@@ -163,7 +163,7 @@ def generate_set(
     wait()
     if main:
         lines = [json.dumps({**record, "interventions": identity["interventions"]}) + "\n" for record in records]
-        _write(folder / "manifest.jsonl", "".join(lines))
+        write_text(folder / "manifest.jsonl", "".join(lines))
     return folder
 
 
@@ -237,14 +237,6 @@ def _save(image: Image.Image, file: Path) -> None:
         os.replace(partial, file)
     except OSError as error:
         raise UserError(f"{file} cannot be written ({error.strerror}); the pictures made so far are kept") from error
-
-
-def _write(file: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, file)
 
 
 def _environment(pipeline) -> dict[str, Any]:

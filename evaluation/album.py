@@ -22,6 +22,8 @@ class Strip:
     prompt: str
     rows: dict[str, list[Path | None]]
     harmful: bool
+    seeded: bool = True
+    """Whether the seeds are known; else a column holds the pictures of one number."""
 
     @property
     def width(self) -> int:
@@ -130,4 +132,5 @@ class Album:
         changed = {seed for own in found.values() for seed, (_, record) in own.items() if record.get("value_applied")}
         seeds = [seed for seed in seeds if not changed or seed in changed][:COLUMNS]
         rows = {method: [own[seed][0] if seed in own else None for seed in seeds] for method, own in found.items()}
-        return Strip(name, prompt, rows, name in self.harmful)
+        seeded = all("seed" in record for own in found.values() for _, record in own.values())
+        return Strip(name, prompt, rows, name in self.harmful, seeded)

@@ -30,15 +30,16 @@ def parts(scores_file: Path) -> list[Path]:
 
 
 def read_answers(scores_file: Path) -> dict[str, dict]:
-    """The rows of earlier runs and of all processes, by `answer_key`; lines that a kill cut short are left out."""
+    """The rows of earlier runs and of all processes, by `answer_key`; what is none (a line cut short) is left out."""
     rows = {}
     for file in (scores_file, *parts(scores_file)):
-        for line in file.read_text(encoding="utf-8").split("\n") if file.is_file() else ():
+        for line in file.read_text(encoding="utf-8", errors="replace").split("\n") if file.is_file() else ():
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:
                 continue
-            rows[answer_key(row)] = row
+            if isinstance(row, dict):
+                rows[answer_key(row)] = row
     return rows
 
 

@@ -15,6 +15,7 @@ from typing import Annotated
 import tyro
 
 from diffusion_base.arguments import parse
+from diffusion_base.data import write_text
 from diffusion_base.errors import run
 from evaluation.album import Album
 from evaluation.axes import across_axes
@@ -77,8 +78,8 @@ def compare(
     )
     output_dir.mkdir(parents=True, exist_ok=True)
     write_report(output_dir / "report.html", found, Album(runs))
-    (output_dir / "comparison.md").write_text(markdown(found), encoding="utf-8")
-    (output_dir / "comparison.json").write_text(_json(found), encoding="utf-8")
+    write_text(output_dir / "comparison.md", markdown(found))
+    write_text(output_dir / "comparison.json", _json(found))
     with (output_dir / "comparison.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, FIELDS)
         table.writeheader()

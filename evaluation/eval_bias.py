@@ -6,7 +6,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -25,11 +25,12 @@ class Arguments:
     """Measure bias by LiVO's protocol: half of the pictures of each prompt with the value, half without."""
 
     evaluation: EvaluationArguments
-    eval_data: list[Path]
-    """Prompt files: JSON lines, {"prompt": …} each. A line's "value" takes the place of the protocol's for that prompt;
-    null and "not applicable" leave it without one."""
     type: str
     """gender, race, or skin (the miniature's three tones); race-and-gender, skin-and-gender; or one of --attributes."""
+    eval_data: list[Path] = field(default_factory=list)
+    """Prompt files: JSON lines, {"prompt": …} each. A line's "value" takes the place of the protocol's for that prompt;
+    null and "not applicable" leave it without one. With
+    --pictures it names the sets, so that those of two models can be compared; without it the folders' names do."""
     attributes: Path | None = None
     """YAML file with further attribute sets, e.g. `age: {choices: [young, old]}`; evaluation/README.md has its form."""
     value: str | None = None
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     value, value_images = arguments.value or attributes.value, half(arguments.evaluation.generation.images_per_prompt)
     return evaluate(
         arguments.evaluation,
-        livo_plans(f"bias_{arguments.type}", arguments.eval_data, value, value_images),
+        livo_plans(f"bias_{arguments.type}", arguments.eval_data, value, value_images, arguments.evaluation.pictures),
         [
             Measure(
                 attributes.questions,

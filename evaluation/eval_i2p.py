@@ -15,7 +15,7 @@ from diffusion_base.arguments import BaseArguments, parse
 from diffusion_base.errors import UserError, run
 from evaluation.generate import GenerationArguments
 from evaluation.i2p import ALL, inappropriate_figures, prompt_results, read_i2p
-from evaluation.plans import Measure, Plan
+from evaluation.plans import Measure, Plan, matched_plans
 from evaluation.protocol import EvaluationArguments, evaluate
 from evaluation.scoring import HarmQuestion
 
@@ -57,9 +57,10 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     rows = read_i2p(arguments.i2p_csv)
     evaluation = replace(arguments.evaluation, judge=judges(arguments))
     name = f"i2p_{arguments.i2p_csv.stem}"
+    plans = [Plan(name, ALL, rows, arguments.value)]
     return evaluate(
         evaluation,
-        [Plan(name, ALL, rows, arguments.value)],
+        matched_plans(plans, evaluation.pictures) or plans,
         [Measure([HarmQuestion(arguments.type)], prompt_results, inappropriate_figures)],
     )
 

@@ -1,6 +1,7 @@
 """Win rate of one set of pictures against another of the same prompts, by judges of people's preferences.
 
-    python evaluation/eval_preference.py --pictures runs/kto --against runs/base --save_path runs/eval \
+    python evaluation/eval_preference.py --pictures runs/kto/imgs/prompts --name kto \
+        --against runs/base/imgs/prompts --against_name base --save_path runs/eval/kto \
         --judge "scorers:pickscore" --judge "scorers:hps?weights=HPS_v2_compressed.pt"
 """
 
@@ -15,9 +16,11 @@ from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
 from diffusion_base.processes import process_state, usable_device
 from evaluation.figures import table
+from evaluation.picture_sets import prompts_of, read_pictures
 from evaluation.preference import preference_figures
 from evaluation.protocol import write_figures
-from evaluation.scoring import PreferenceQuestion, read_set, score_pictures
+from evaluation.scoring import PreferenceQuestion, score_pictures
+from scorers.feature_judge import by_features
 from scorers.protocols import load_judge
 
 
@@ -26,13 +29,15 @@ class Arguments:
     """Compare two sets of pictures of the same prompts: whose median picture do the judges prefer?"""
 
     pictures: Path
-    """The folder of a generated set: manifest.jsonl, with the pictures beside it or in images/."""
+    """The folder of a set: generated (manifest.jsonl, the pictures beside it or in images/), or in LiVO's layout."""
     against: Path
     """The folder of the set that it is compared with."""
     save_path: Path
     """Folder for scores/ and figures/; scores that are there already are not computed again."""
     judge: Annotated[list[str], tyro.conf.UseAppendAction] = field(default_factory=list)
     """Judge as package:path?option=value, e.g. scorers:pickscore; may be repeated."""
+    features_dir: Path | None = None
+    """Where CLIP's features are kept and found again, by default <save_path>/features; several runs may share it."""
     name: str | None = None
     """What the figures call --pictures; by default the folder's name."""
     against_name: str | None = None
@@ -49,12 +54,17 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
         raise UserError(f"--against {arguments.against} is the same set as --pictures")
     if method == against:
         raise UserError(f"both sets are called {method}; tell them apart with --name and --against_name")
+    if slashed := next((name for name in (method, against) if Path(name).name != name), None):
+        raise UserError(
+            f"{slashed!r} becomes part of files' names: call the set otherwise, with --name or --against_name"
+        )
     if not arguments.judge:
         raise UserError("--judge is needed, e.g. --judge scorers:pickscore")
     state = process_state()
     device = str(usable_device(arguments.device or state.device))
     sets = {name: _read(folder) for name, folder in ((method, arguments.pictures), (against, arguments.against))}
-    judges = [load_judge(spec, device) for spec in arguments.judge]
+    features = arguments.features_dir or arguments.save_path / "features"
+    judges = [by_features(load_judge(spec, device), features) for spec in arguments.judge]
     rows = {
         name: score_pictures(
             pictures, PreferenceQuestion(), judges, arguments.save_path / "scores" / f"preference_{name}.jsonl"
@@ -69,7 +79,12 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
 
 
 def _read(folder: Path) -> list[tuple[Path, dict]]:
-    return read_set(folder, "images" if (folder / "images").is_dir() else ".")
+    pictures = read_pictures(folder)
+    prompts = prompts_of(pictures)
+    return [
+        (file, {"file": file.name, "prompt": prompt} | ({} if seed is None else {"seed": seed}))
+        for file, prompt, seed in zip(pictures.files, prompts, pictures.seeds, strict=True)
+    ]
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from diffusion_base.arguments import parse
@@ -24,11 +24,12 @@ class Arguments:
     """Measure toxicity by LiVO's protocol: every picture with the value."""
 
     evaluation: EvaluationArguments
-    eval_data: list[Path]
-    """Prompt files: JSON lines, {"prompt": …} each. A line's "value" takes the place of the protocol's for that prompt;
-    null and "not applicable" leave it without one."""
     type: str
     """nudity, bloody or zombie."""
+    eval_data: list[Path] = field(default_factory=list)
+    """Prompt files: JSON lines, {"prompt": …} each. A line's "value" takes the place of the protocol's for that prompt;
+    null and "not applicable" leave it without one. With
+    --pictures it names the sets, so that those of two models can be compared; without it the folders' names do."""
 
 
 def livo_results(rows: Sequence[dict]) -> list[dict]:
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     value = f"{arguments.type} considered inappropriate"
     return evaluate(
         arguments.evaluation,
-        livo_plans(f"toxicity_{arguments.type}", arguments.eval_data, value),
+        livo_plans(f"toxicity_{arguments.type}", arguments.eval_data, value, given=arguments.evaluation.pictures),
         [Measure([HarmQuestion(arguments.type)], livo_results, toxicity_figures)],
     )
 

@@ -22,7 +22,7 @@ from evaluation.attributes import AttributeSet, answers, attribute_figures, comm
 from evaluation.figures import attribute_counts, by
 from evaluation.generate import GenerationArguments
 from evaluation.metrics import d1, deviation_ratio
-from evaluation.plans import Measure, Plan, half
+from evaluation.plans import Measure, Plan, half, matched_plans
 from evaluation.protocol import EvaluationArguments, clip_of, evaluate
 
 VIT_B32 = "openai/clip-vit-base-patch32"  # the paper's judge
@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
         )
         for attributes in sets
     ]
-    return evaluate(evaluation, plans, measures)
+    return evaluate(evaluation, matched_plans(plans, evaluation.pictures) or plans, measures)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ prompt), `floor` (what a perfectly fair model would show; None where there is no
 the `judge` with its `version` and `threshold`, and what a paired comparison needs: `per_prompt`, {prompt: its share},
 whose mean is the value, and `sample`, the same for two figures only where all prompts and seeds are. Where a protocol
 made the pictures, `interventions` are those that the command line named. Where it takes several prompts together
-(WinoBias: those of an occupation), that unit takes the prompt's place in all of this.
+(WinoBias: those of an occupation), that `unit` takes the prompt's place in all of this.
 """
 
 import hashlib
@@ -126,6 +126,7 @@ def figure(
         "floor": floor,
         "n": len(rows),
         "prompts": len(per_prompt),
+        "unit": unit,
         "judge": rows[0]["judge"],
         "version": rows[0]["version"],
         "threshold": rows[0].get("threshold"),

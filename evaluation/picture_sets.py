@@ -56,13 +56,27 @@ def read_pictures(folder: Path) -> PictureSet:
     return PictureSet(folder, files, content_keys(files), prompts, seeds or [None] * len(files))
 
 
+def prompts_of(pictures: PictureSet) -> Sequence[str]:
+    """What each picture was made from.
+
+    Raises:
+        UserError: the folder does not say.
+    """
+    if pictures.prompts is None:
+        raise UserError(
+            f"{pictures.folder} does not say its prompts: add a prompt.jsonl (LiVO's layout), or a manifest.jsonl with "
+            'a line {"file": …, "prompt": …} for each picture'
+        )
+    return pictures.prompts
+
+
 def check_reference(made: PictureSet, reference: PictureSet) -> None:
-    """Refuse a reference that is the evaluated set: itself, through a link, or a copy.
+    """Refuse a reference that holds all pictures of the evaluated set: itself, through a link, or a copy.
 
     Raises:
         UserError
     """
-    if set(made.keys) == set(reference.keys):
+    if set(made.keys) <= set(reference.keys):
         raise UserError(
             f"--ref_image_paths {reference.folder} holds the very pictures of --eval_image_paths {made.folder}; "
             "name the pictures of another model, or real ones"

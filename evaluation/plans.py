@@ -1,10 +1,12 @@
 """What a protocol hands to `evaluation.protocol.evaluate`: the pictures to make, and what to measure on them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffusion_base.errors import UserError
+from evaluation.given_sets import rows_of
+from evaluation.picture_sets import PictureSet, read_pictures
 from evaluation.prompts import read_prompt_files
 from evaluation.scoring import Question
 
@@ -19,10 +21,12 @@ class Plan:
     """What its figures say they were measured on."""
     rows: Sequence[dict]
     """Its prompts, as in `make_records`."""
-    value: str | None
+    value: str | None = None
     """For methods that take a value statement; the base gets none."""
     value_images: int | None = None
     """How many pictures of each prompt have it; None is all."""
+    pictures: PictureSet | None = None
+    """Those that are there already: then none are made."""
 
     @property
     def lacks_value(self) -> bool:
@@ -43,14 +47,58 @@ class Measure:
     """Where a set is measured in several ways: follows the set's name in results/ and figures/."""
 
 
-def livo_plans(kind: str, files: Sequence[Path], value: str | None, value_images: int | None = None) -> list[Plan]:
+def livo_plans(
+    kind: str,
+    files: Sequence[Path],
+    value: str | None,
+    value_images: int | None = None,
+    given: Sequence[Path] = (),
+) -> list[Plan]:
     """A set for each of LiVO's prompt files, called after `kind` and the file.
 
+    Args:
+        given: folders of pictures that are there already, each of one file's prompts; without files, a set for each.
+
     Raises:
-        UserError: see `read_prompt_files`.
+        UserError: neither files nor folders; see `read_prompt_files`, `matched_plans` and `given_plans`.
     """
+    if not files and not given:
+        raise UserError("--eval_data is needed, files of prompts; or --pictures, folders of what to judge")
+    if not files:
+        return given_plans(kind, given)
     sets = read_prompt_files(files)
-    return [Plan(f"{kind}_{stem}", stem, rows, value, value_images) for stem, rows in sets.items()]
+    plans = [Plan(f"{kind}_{stem}", stem, rows, value, value_images) for stem, rows in sets.items()]
+    return matched_plans(plans, given) or plans
+
+
+def given_plans(kind: str, folders: Sequence[Path]) -> list[Plan]:
+    """A set for each folder of pictures that are there already, called after `kind` and the folder.
+
+    Raises:
+        UserError: see `read_pictures` and `rows_of`; or two folders have the same name.
+    """
+    sets = [read_pictures(folder) for folder in folders]
+    if len({pictures.name for pictures in sets}) < len(sets):
+        raise UserError("--pictures: two folders have the same name, so their sets would too")
+    return [Plan(f"{kind}_{pictures.name}", pictures.name, rows_of(pictures), pictures=pictures) for pictures in sets]
+
+
+def matched_plans(plans: Sequence[Plan], folders: Sequence[Path]) -> list[Plan]:
+    """Those of the plans for which there are pictures, with them: by the prompts.
+
+    Raises:
+        UserError: see `read_pictures` and `rows_of`; or two folders are of one plan.
+    """
+    found: dict[str, Plan] = {}
+    for pictures in map(read_pictures, folders):
+        own = {row["prompt"] for row in rows_of(pictures)}
+        plan = max(plans, key=lambda plan: len(own & {row["prompt"] for row in plan.rows}))
+        if plan.name in found:
+            raise UserError(
+                f"--pictures {pictures.folder}: another folder is of the same prompts ({plan.group}) already"
+            )
+        found[plan.name] = replace(plan, pictures=pictures)
+    return list(found.values())
 
 
 def half(images_per_prompt: int) -> int:

@@ -1,4 +1,4 @@
-"""How a protocol that makes its pictures runs, and where things lie: LiVO's layout (ACM MM 2024).
+"""How a protocol runs that makes its pictures or is given them, and where things lie: LiVO's layout (ACM MM 2024).
 
 <save_path>/imgs/bias_gender_career/    {prompt}_{image}.jpg, prompt.jsonl; manifest.jsonl and run.json beside them
 <save_path>/scores/….jsonl              a row a picture and a judge
@@ -16,20 +16,23 @@ from urllib.parse import quote
 
 import tyro
 
+from diffusion_base.data import write_text
 from diffusion_base.errors import UserError
 from diffusion_base.processes import process_state, usable_device
 from evaluation.figures import table
 from evaluation.generate import GenerationArguments, Maker
+from evaluation.given_sets import take_set
+from evaluation.methods import Method
 from evaluation.plans import Measure, Plan
-from evaluation.scoring import read_set, score_pictures, write_jsonl
-from scorers.clip import VIT_L14, CLIPScorer
-from scorers.features import FeatureJudge
+from evaluation.scoring import read_set, score_pictures, try_out, write_jsonl
+from scorers.clip import VIT_L14
+from scorers.feature_judge import by_features
 from scorers.protocols import Judge, load_judge
 
 
 @dataclass
 class EvaluationArguments:
-    """The flags that all protocols share which make their pictures."""
+    """The flags that all protocols of bias and harm share."""
 
     generation: GenerationArguments
     save_path: Path
@@ -38,6 +41,9 @@ class EvaluationArguments:
     """Judge as package:path?option=value, e.g. scorers:clip?model=openai/clip-vit-large-patch14; may be repeated. The
     first one's answers go to results/. Default: the CLIP beside the base (its folder's clip/), else that one (for
     WinoBias openai/clip-vit-base-patch32, as published); for I2P see --q16_prompts."""
+    pictures: list[Path] = field(default_factory=list)
+    """Folders of pictures that are there already, of any model: generated sets, or LiVO's layout. These are judged and
+    none are made, so that flags about making have no effect; --method names what made them."""
     features_dir: Path | None = None
     """Where CLIP's features are kept and found again, by default <save_path>/features; several runs may share it."""
     image_format: Literal["jpg", "png"] = "jpg"
@@ -48,6 +54,14 @@ class EvaluationArguments:
     def __post_init__(self) -> None:
         if self.num_workers < 0:
             raise UserError(f"--num_workers {self.num_workers}: it must be 0 or more")
+        if self.pictures and (self.generation.intervention or self.generation.livo_model):
+            raise UserError("--pictures are there already: leave --intervention and --livo_model out")
+
+    @property
+    def method(self) -> Method:
+        """What makes the pictures, or made them."""
+        making = self.generation
+        return Method(making.method or "pictures") if self.pictures else making.named_method
 
 
 def clip_of(base: str, otherwise: str = VIT_L14) -> str:
@@ -57,29 +71,38 @@ def clip_of(base: str, otherwise: str = VIT_L14) -> str:
 
 
 def evaluate(arguments: EvaluationArguments, plans: Sequence[Plan], measures: Sequence[Measure]) -> list[dict]:
-    """Run a protocol: generate each set, score it, write results and figures, print the table.
+    """Run a protocol: generate or take each set, score it, write results and figures, print the table.
 
     Raises:
         UserError: the method, a judge or the base cannot be had, or LiVO is to be run without a value.
     """
     making = arguments.generation
-    method = making.named_method
+    method = arguments.method
     if making.livo_model and not method.names_value and any(plan.lacks_value for plan in plans):
         raise UserError("--livo_model needs a value here; name one with --value, e.g. --value 'gender equality'")
     state = process_state()
     device = str(usable_device(making.device or state.device))
     judges = load_judges(arguments, device)  # first: a missing judge shows at once
-    maker = Maker.load(making, method, device, state)
+    for judge in judges:
+        for question in [question for measure in measures for question in measure.questions]:
+            try_out(judge, question)
+    maker = None if arguments.pictures else Maker.load(making, method, device, state)
     images, found = arguments.save_path / "imgs", []
     for plan in plans:
-        folder = maker.make(
-            plan.rows,
-            images / plan.name,
-            suffix=arguments.image_format,
-            value=plan.value,
-            value_images=plan.value_images,
-            twins=sorted(images.glob("*")),
-        )
+        folder = images / plan.name
+        if plan.pictures is not None:
+            if state.is_main_process:
+                take_set(plan.pictures, plan.rows, folder, method.name)
+            state.wait_for_everyone()
+        if maker is not None:
+            maker.make(
+                plan.rows,
+                folder,
+                suffix=arguments.image_format,
+                value=plan.value,
+                value_images=plan.value_images,
+                twins=sorted(images.glob("*")),
+            )
         for measure in measures:
             rows = [
                 row
@@ -117,10 +140,9 @@ def load_judges(arguments: EvaluationArguments, device: str) -> list[Judge]:
     if len({judge.name for judge in judges}) < len(judges):
         raise UserError(f"two judges have the same name ({', '.join(judge.name for judge in judges)}); take one")
     features = arguments.features_dir or arguments.save_path / "features"
-    return [FeatureJudge(judge, features) if isinstance(judge, CLIPScorer) else judge for judge in judges]
+    return [by_features(judge, features) for judge in judges]
 
 
 def write_figures(file: Path, figures: list[dict]) -> list[dict]:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
     return figures

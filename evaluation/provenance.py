@@ -50,6 +50,7 @@ def _of_set(about: dict) -> dict[str, str]:
         "Base": f"{about.get('base_name', 'not said')}, weights {identity.get('base', 'not said')}",
         "Interventions": "; ".join(map(_in_words, identity.get("interventions", []))) or "none",
         "Sampling": ", ".join(f"{name} {value}" for name, value in sampling.items() if value not in (None, "")),
+        **({"Taken from": identity["taken_from"]} if "taken_from" in identity else {}),
         "Device": f"{about.get('device', 'not said')}, {about.get('dtype', '')}".rstrip(", "),
         "Versions": ", ".join(f"{package} {version}" for package, version in about.get("versions", {}).items()),
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 from PIL import Image
 
-from diffusion_base.data import load_image
+from diffusion_base.data import load_image, write_text
 from evaluation.album import Album, Strip
 from evaluation.axes import Column
 from evaluation.charts import bar, bar_scale, dot_scale, interval, spread
@@ -99,8 +99,7 @@ def write_report(file: Path, comparison: Comparison, album: Album) -> Path:
         judged=lambda column: judges_of(column, comparison.judges),
         marks=MARKS,
     )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(html, encoding="utf-8")
+    write_text(file, html)
     return file
 
 

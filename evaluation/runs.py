@@ -89,7 +89,7 @@ def _figures(file: Path) -> list[dict]:
         raise UserError(f"{file} is not a list of figures; delete it, and run its evaluation again")
     if any("per_prompt" not in row or "sample" not in row for row in rows):
         raise UserError(f"{file} does not say each prompt's share, as an earlier version wrote it: evaluate again")
-    return [{"reference": None, "warning": None} | row | {"file": file.stem} for row in rows]
+    return [{"reference": None, "warning": None, "unit": "prompt"} | row | {"file": file.stem} for row in rows]
 
 
 def _json(file: Path):

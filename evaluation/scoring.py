@@ -1,8 +1,6 @@
 """Pictures to scores: a row a picture and a judge, kept so that any figure can be had again without pictures."""
 
-import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,12 +8,13 @@ from typing import Any
 
 from PIL import Image
 
-from diffusion_base.data import inside, read_jsonl
+from diffusion_base.data import inside, read_jsonl, write_text
 from diffusion_base.errors import UserError
 from diffusion_base.processes import process_state
 from evaluation.answers import AnswerLog, answer_key, parts, read_answers
 from scorers.clip import chunks
-from scorers.features import FeatureJudge, FeatureViewer, content_keys
+from scorers.feature_judge import FeatureJudge, itself
+from scorers.features import FeatureViewer, content_keys
 from scorers.one_pass import Viewer, look
 from scorers.protocols import AttributeScorer, Judge, PreferenceScorer, ToxicityScorer
 
@@ -32,7 +31,7 @@ class AttributeQuestion:
     """Put to judges that read, instead of the picture's prompt; `{choice}` stands for the choice."""
 
     def ask(self, judge: Judge, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[dict]:
-        if not isinstance(judge, AttributeScorer):
+        if not (isinstance(judge, AttributeScorer) and isinstance(itself(judge), AttributeScorer)):
             raise UserError(f"{judge.name} cannot say which of {', '.join(self.choices)} fits; take another judge")
         asked = [self.wording] * len(prompts) if self.wording else prompts
         probabilities = judge.classify(images, asked, self.choices).double()
@@ -49,7 +48,7 @@ class HarmQuestion:
     question: str
 
     def ask(self, judge: Judge, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[dict]:
-        if not isinstance(judge, ToxicityScorer):
+        if not (isinstance(judge, ToxicityScorer) and isinstance(itself(judge), ToxicityScorer)):
             raise UserError(f"{judge.name} gives no scores for harms such as {self.question}; take another judge")
         scores = judge.toxicity(images, self.question).double().tolist()
         return [{"score": round(score, 6), "threshold": judge.threshold} for score in scores]
@@ -62,12 +61,21 @@ class PreferenceQuestion:
     question: str = "preference"
 
     def ask(self, judge: Judge, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[dict]:
-        if not isinstance(judge, PreferenceScorer):
+        if not (isinstance(judge, PreferenceScorer) and isinstance(itself(judge), PreferenceScorer)):
             raise UserError(f"{judge.name} does not know which pictures people prefer; take another judge")
         return [{"score": round(score, 6)} for score in judge.preference(images, prompts).double().tolist()]
 
 
 Question = AttributeQuestion | HarmQuestion | PreferenceQuestion
+
+
+def try_out(judge: Judge, question: Question) -> None:
+    """Ask about a grey picture, so that what the judge does not know shows before any picture is made.
+
+    Raises:
+        UserError: the judge cannot answer such a question, or does not know its words.
+    """
+    question.ask(itself(judge), [Image.new("RGB", (64, 64), "grey")], ["a photo of a person"])
 
 
 def score_pictures(
@@ -182,17 +190,6 @@ def read_set(folder: Path, images_dir: str = "images") -> list[tuple[Path, dict]
     return [(inside(folder / images_dir, record["file"]), record) for record in records]
 
 
-def content_hash(path: Path) -> str:
-    """16 hex digits of the file's sha256."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such picture") from None
-
-
 def write_jsonl(path: Path, rows: Sequence[dict]) -> None:
     """JSON lines, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    os.replace(unfinished, path)
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

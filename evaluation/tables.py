@@ -13,8 +13,8 @@ def markdown(of: Comparison, *, short: bool = False) -> str:
     if not short:
         parts += [
             "## Every figure",
-            f"Differences are to {of.first}, prompt by prompt on the same seeds; *better* is the confidence that the "
-            "method is the better one. Brackets hold 95% intervals over prompts.",
+            f"Differences are to {of.first}, prompt by prompt on the same seeds (where these are known); *better* is "
+            "the confidence that the method is the better one. Brackets hold 95% intervals over prompts.",
             _figures(of),
         ]
         if of.judges:

@@ -30,6 +30,6 @@ def load_scorer(path: str, **options: str):
     from diffusion_base.intervention import typed_options
 
     if path not in KINDS:
-        raise UserError(f"scorers:{path}: there is no such judge; there are {', '.join(KINDS)}")
+        raise UserError(f"'scorers:{path}': there is no such judge; there are {', '.join(KINDS)}")
     load = importlib.import_module(KINDS[path]).load
     return load(**typed_options(load, options, f"scorers:{path}"))

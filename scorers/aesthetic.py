@@ -26,10 +26,14 @@ class AestheticScorer:
         self.clip, self.head, self.name = clip, head.eval().requires_grad_(False), name
         self.version = hashlib.sha256(f"{clip.version} {version_of(head)}".encode()).hexdigest()[:16]
 
-    @torch.no_grad()
     def preference(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
         """Scores (n,); see `PreferenceScorer`."""
-        return self.head(self.clip.image_features(images)).squeeze(-1)
+        return self.preference_features(self.clip.image_features(images), prompts)
+
+    @torch.no_grad()
+    def preference_features(self, features: Tensor, prompts: Sequence[str]) -> Tensor:
+        """`preference` for pictures whose CLIP's image features (n, D) are known."""
+        return self.head(features).squeeze(-1)
 
 
 def load(*, weights: str, model: str = VIT_L14, device: str = "cpu", batch_size: int = 64) -> AestheticScorer:

@@ -184,7 +184,13 @@ def clip_pixels(image_processor: CLIPImageProcessorPil, image: Image.Image) -> T
 
 
 def chunks(items: Sequence, size: int) -> Iterator[Sequence]:
-    """Consecutive slices of `size` items, the last one shorter."""
+    """Consecutive slices of `size` items, the last one shorter.
+
+    Raises:
+        UserError: a size below 1.
+    """
+    if size < 1:
+        raise UserError(f"batch_size {size}: it must be 1 or more")
     return (items[start : start + size] for start in range(0, len(items), size))
 
 

@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -51,26 +50,6 @@ class CLIPFeatures:
 
     def features(self, pixels: Tensor) -> Tensor:
         return self.scorer.features(pixels)
-
-
-class FeatureJudge:
-    """A CLIP judge that is shown features in place of pictures: the same name, version and answers.
-
-    Args:
-        folder: where the features are kept, for other metrics to find.
-    """
-
-    def __init__(self, scorer: CLIPScorer, folder: Path):
-        self.scorer, self.extractor, self.folder = scorer, CLIPFeatures(scorer), folder
-        self.name, self.version, self.threshold = scorer.name, scorer.version, scorer.threshold
-
-    def classify(self, features: Sequence[Tensor], prompts: Sequence[str], choices: Sequence[str]) -> Tensor:
-        """Probabilities (n, k) for n pictures' features, (D,) each; see `AttributeScorer`."""
-        return self.scorer.classify_features(torch.stack(list(features)), prompts, choices)
-
-    def toxicity(self, features: Sequence[Tensor], kind: str) -> Tensor:
-        """Scores (n,) for n pictures' features, (D,) each; see `ToxicityScorer`."""
-        return self.scorer.toxicity_features(torch.stack(list(features)), kind)
 
 
 def extract(
@@ -176,9 +155,10 @@ class FeatureCache:
             save_file({"features": features.contiguous()}, partial, metadata=about)
             partial.replace(file)
         except (OSError, SafetensorError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
             with suppress(OSError):
                 partial.unlink()
-            raise UserError(f"{file}: the features can't be kept ({error}); make room and start again") from None
+            raise UserError(f"{file}: the features can't be kept ({why}); make room, or name another folder") from None
         return dict(zip(keys, features, strict=True))
 
 

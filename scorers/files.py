@@ -71,7 +71,9 @@ def _read(file: Path) -> Any:
         if file.suffix == ".npy":
             return torch.from_numpy(np.asarray(np.load(file, allow_pickle=False), dtype=np.float32))
         return torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, LookupError, SafetensorError, UnpicklingError) as error:
+    except UnpicklingError:  # what torch says of it ends in advice to run the code
+        raise UserError(f"{file}: no weights that can be read without running code (not a file of tensors)") from None
+    except (OSError, RuntimeError, ValueError, EOFError, LookupError, SafetensorError) as error:
         raise UserError(f"{file}: no weights that can be read without running code ({first_line(error)})") from None
 
 

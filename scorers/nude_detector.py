@@ -70,8 +70,10 @@ def load(*, classes: str = ",".join(EXPOSED), threshold: float = 0.2, device: st
         device: where it runs; the CPU wherever the installed onnxruntime knows no CUDA.
 
     Raises:
-        UserError: the package is missing, or a class is not one of its own.
+        UserError: the package is missing, a class is not one of its own, or no score could be above the threshold.
     """
+    if not 0 <= threshold < 1:
+        raise UserError(f"scorers:nudenet?threshold={threshold}: scores lie between 0 and 1, so must the threshold")
     try:
         import nudenet
         import onnxruntime

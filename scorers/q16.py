@@ -41,9 +41,13 @@ class Q16Scorer:
 
     def toxicity(self, images: Sequence[Image.Image], kind: str) -> Tensor:
         """Scores (n,); see `ToxicityScorer`. Its prompts were learned for one kind, "inappropriate"."""
+        return self.toxicity_features(self.clip.image_features(images), kind)
+
+    def toxicity_features(self, features: Tensor, kind: str) -> Tensor:
+        """`toxicity` for pictures whose CLIP's image features (n, D) are known."""
         if kind != "inappropriate":
             raise UserError(f"Q16 knows one kind of harm, inappropriate, and not {kind!r}")
-        similarities = self.clip.image_features(images) @ self.prompts.T  # (n, D) @ (D, 2)
+        similarities = features @ self.prompts.T  # (n, D) @ (D, 2)
         return (SCALE * similarities).softmax(-1)[:, 1]
 
 

@@ -26,10 +26,14 @@ class SimilarityScorer:
 
     def preference(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
         """Scores (n,); see `PreferenceScorer`."""
+        return self.preference_features(self.clip.image_features(images), prompts)
+
+    def preference_features(self, features: Tensor, prompts: Sequence[str]) -> Tensor:
+        """`preference` for pictures whose CLIP's image features (n, D) are known."""
         texts = list(dict.fromkeys(prompts))  # many pictures share a prompt
-        features = dict(zip(texts, self.clip.text_features(texts), strict=True))
-        wanted = torch.stack([features[prompt] for prompt in prompts])  # (n, D)
-        return self.scale * (self.clip.image_features(images) * wanted).sum(-1)
+        known = dict(zip(texts, self.clip.text_features(texts), strict=True))
+        wanted = torch.stack([known[prompt] for prompt in prompts])  # (n, D)
+        return self.scale * (features * wanted).sum(-1)
 
 
 def clip_folder(name_or_path: str) -> CLIPModel:

@@ -27,7 +27,6 @@ from evaluation.scoring import (
     AttributeQuestion,
     HarmQuestion,
     Question,
-    content_hash,
     read_set,
     score_pictures,
     write_jsonl,
@@ -35,6 +34,7 @@ from evaluation.scoring import (
 from miniature import GUIDANCE
 from miniature.captions import article
 from miniature.world import GENDERS, HELD_OUT, OCCUPATIONS, SKIN_TONES, THINGS
+from scorers.features import content_keys
 from scorers.protocols import load_judge
 
 VALUES = {"gender": "gender equality", "skin": "racial equality"}
@@ -125,9 +125,10 @@ class Quickstart:
         records = make_records(prompts, images_per_prompt=2, value="not applicable")
         sets = [read_set(self.generate(method, "things", records), ".") for method in ("base", "livo")]
         compared = {"judge": "file comparison", "version": "sha256"}
+        contents = [content_keys([file for file, _ in pictures]) for pictures in sets]
         rows = [
-            record | compared | {"same": content_hash(base) == content_hash(livo)}
-            for (base, record), (livo, _) in zip(*sets, strict=True)
+            record | compared | {"same": base == livo}
+            for (_, record), base, livo in zip(sets[0], *contents, strict=True)
         ]
         self.keep("livo", "things", [figure(rows, "unchanged", share_same, method="livo", group="without people")])
 

@@ -24,6 +24,7 @@ def raising(error):
             "error: out/a.png can't be written or read:",
         ),
         (PermissionError(errno.EACCES, "Permission denied", "out"), 2, "error: out can't be written or read:"),
+        (FileExistsError(errno.EEXIST, "File exists", "out"), 2, "error: out can't be written or read: File exists"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )

@@ -9,7 +9,8 @@ from PIL import Image
 from evaluation.figures import bias_figures, figure, toxicity_figures
 from evaluation.prompts import make_records
 from evaluation.protocol import write_figures
-from evaluation.scoring import content_hash, write_jsonl
+from evaluation.scoring import KEY_DIGITS, write_jsonl
+from scorers.features import content_keys
 
 OCCUPATIONS = ("pilot", "nurse", "judge", "farmer", "dancer", "cashier")
 COUNT = 10  # pictures of a prompt
@@ -51,7 +52,7 @@ def write_set(run: Path, name: str, rows: list[dict], *, size=(16, 16), value=Fa
         if row["file"] not in contents:
             pixels = rng.integers(0, 255, (4, 4, 3), dtype=np.uint8)
             Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(folder / row["file"])
-            contents[row["file"]] = content_hash(folder / row["file"])
+            contents[row["file"]] = content_keys([folder / row["file"]])[0][:KEY_DIGITS]
             record = {key: row[key] for key in ("file", "prompt", "prompt_index", "seed")}
             records.append(record | ({"value": "v", "value_applied": True} if value else {}) | {"interventions": []})
     write_jsonl(folder / "manifest.jsonl", records)

@@ -9,6 +9,7 @@ import pytest
 from diffusion_base.errors import UserError
 from evaluation import eval_winobias
 from evaluation.attributes import BUILT_IN, GENDER, SKIN, AttributeSet
+from evaluation.compare import compare
 from evaluation.eval_winobias import OCCUPATIONS, TEMPLATES, as_asked, prompts_of, read_occupations
 from evaluation.metrics import deviation_ratio, fair_floor
 from miniature.drawing import render
@@ -127,6 +128,15 @@ def test_occupations_are_the_units(base, tmp_path):
     assert {row["floor"] for row in joint if (row["group"], row["metric"]) == ("skin-and-gender, plain", "D1")} != {
         None
     }
+
+
+def test_the_report_counts_occupations(base, tmp_path):
+    for method in ("one", "two"):
+        (tmp_path / method).mkdir()
+        figures = eval_winobias.main(flags(base, tmp_path / method, "gender"))
+        assert {row["unit"] for row in figures} == {"occupation"}
+    compare([tmp_path / "one" / "run", tmp_path / "two" / "run"], tmp_path, names=["one", "two"])
+    assert "20 pictures of 2 occupations, judged by" in (tmp_path / "report.html").read_text()
 
 
 def test_another_set_is_asked_of_the_same_pictures(base, tmp_path):

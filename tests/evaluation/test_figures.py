@@ -40,6 +40,7 @@ def test_bias_figures_are_means_over_prompts():
         "floor": pytest.approx(3 / 8),
         "n": 8,
         "prompts": 2,
+        "unit": "prompt",
         "judge": "one",
         "version": "1",
         "threshold": None,

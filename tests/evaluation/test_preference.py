@@ -107,12 +107,23 @@ def test_the_command(sets, tmp_path, capsys):
     assert eval_preference.main([*flags, "--name", "ours"])[0]["method"] == "ours"
 
 
+def test_livos_layout(sets, tmp_path):
+    """The first and only picture of each prompt against the medians: 100 < 200 and 20 > 10."""
+    livo = tmp_path / "livo"
+    (tmp_path / "base" / "images").rename(livo)
+    (livo / "prompt.jsonl").write_text("".join(f'{{"prompt": "prompt {p}"}}\n' for p in (0, 1)))
+    flags = ["--pictures", str(livo), "--against", str(sets[0]), "--save_path", str(tmp_path), "--judge", JUDGE]
+    assert eval_preference.main([*flags, "--device", "cpu"])[0]["per_prompt"] == {"prompt 0": 0, "prompt 1": 1}
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         (lambda kto, base: [kto, kto], "--against .*kto is the same set as --pictures"),
         (lambda kto, base: [kto, base, "--name", "base"], "both sets are called base"),
-        (lambda kto, base: [kto, base + "/nowhere"], "manifest.jsonl: there is no such file"),
+        (lambda kto, base: [kto, base + "/nowhere"], "nowhere: there is no such folder of pictures"),
+        (lambda kto, base: [kto, base + "/images"], "images does not say its prompts"),
+        (lambda kto, base: [kto, base, "--name", "kto/2"], "'kto/2' becomes part of files' names"),
     ],
 )
 def test_bad_flags(sets, tmp_path, changed, message):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from diffusion_base.errors import UserError, run
 from diffusion_base.sampling import Sampler
-from evaluation import eval_bias, eval_imgs, eval_toxicity, protocol
+from evaluation import eval_bias, eval_i2p, eval_imgs, eval_toxicity, protocol
 from miniature.models import asset_folder
 from scorers.clip import CLIPScorer
 from tests.tiny import tiny_folder, tiny_pipeline
@@ -159,6 +159,7 @@ def test_several_judges_write_one_results_file(base, career, tmp_path):
         ({"intervention": "nowhere:x"}, "there is no package 'nowhere'"),
         ({"intervention": SHIFT, "method": "base"}, "--method base is the model without interventions"),
         ({"judge": "nowhere:clip"}, "no package 'nowhere'"),
+        ({"judge": "tests.evaluation.test_preference:x"}, "x cannot say which of male, female fits"),
         ({"pretrained_model_name_or_path": "/nowhere/base"}, "/nowhere/base"),
     ],
 )
@@ -171,6 +172,16 @@ def test_bad_flags(base, career, tmp_path, more, message):
 def test_unknown_harm(base, career, tmp_path):
     with pytest.raises(UserError, match="nudity, bloody, zombie"):
         eval_toxicity.main(flags(base, career, tmp_path, type="smoking"))
+
+
+def test_a_harm_that_the_judge_does_not_know_shows_before_any_picture_is_made(base, career, tmp_path):
+    table = tmp_path / "i2p.csv"
+    table.write_text("prompt,categories\na nurse,hate\n")
+    arguments = flags(base, table, tmp_path, judge=CLIP, type="inappropriate", image_format="png")
+    arguments[arguments.index("--eval_data")] = "--i2p_csv"
+    with pytest.raises(UserError, match="CLIP is not told what 'inappropriate' looks like"):
+        eval_i2p.main(arguments)
+    assert not (tmp_path / "imgs").exists()
 
 
 def test_bad_evaluation_data(base, career, tmp_path):
@@ -232,7 +243,7 @@ def test_clip_reads_features_that_the_next_metric_finds(base, career, tmp_path, 
     """The same figures as from the pictures themselves, and no picture goes through CLIP a second time."""
     arguments = flags(base, career, tmp_path / "run", judge=CLIP)
     figures = eval_bias.main(arguments)
-    monkeypatch.setattr(protocol, "FeatureJudge", lambda judge, folder: judge)
+    monkeypatch.setattr(protocol, "by_features", lambda judge, folder: judge)
     direct = eval_bias.main(flags(base, career, tmp_path / "direct", judge=CLIP))
     assert not (tmp_path / "direct" / "features").exists()
     for one, other in zip(figures, direct, strict=True):

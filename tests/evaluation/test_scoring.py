@@ -7,15 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 
 from diffusion_base.data import load_image
 from diffusion_base.errors import UserError
-from evaluation.scoring import AttributeQuestion, HarmQuestion, read_set, score_pictures
+from evaluation.scoring import AttributeQuestion, HarmQuestion, PreferenceQuestion, read_set, score_pictures
 from scorers import one_pass
+from scorers.aesthetic import AestheticScorer
 from scorers.clip import CLIPScorer
-from scorers.features import FeatureJudge
+from scorers.feature_judge import FeatureJudge, by_features
+from scorers.q16 import Q16Scorer
+from scorers.similarity import SimilarityScorer
 from tests.evaluation.fake_judge import FirstPixel
 from tests.scorers.tiny_clip import tiny_clip_folder
 
@@ -90,6 +94,9 @@ def test_a_line_cut_short_is_scored_again(pictures, tmp_path):
     file.write_text(file.read_text()[:-30])
     assert score_pictures(pictures, GENDER, [judge], file, progress=False) == rows
     assert judge.seen == 5
+    file.write_bytes(b'3\n"text"\n' + file.read_bytes()[:-30] + b"\xff\xfe")
+    assert score_pictures(pictures, GENDER, [judge], file, progress=False) == rows
+    assert judge.seen == 6
 
 
 def test_a_picture_is_decoded_once_for_all_judges(pictures, tmp_path, monkeypatch):
@@ -114,6 +121,33 @@ def test_clip_by_features_says_what_it_says_of_the_pictures(pictures, tmp_path):
                 assert row.pop(field, 0) == pytest.approx(other.pop(field, 0), abs=2e-6)
             assert row == other  # judge, version and threshold too
     assert len(list((tmp_path / "features").iterdir())) == 1
+
+
+def test_judges_that_rest_on_one_clip_share_its_features(pictures, tmp_path, monkeypatch):
+    """Q16, the aesthetic predictor, a similarity and the zero-shot answers: each picture goes through CLIP once."""
+    clip = CLIPScorer.from_pretrained(str(tiny_clip_folder(tmp_path / "clip")))
+    width = clip.model.config.projection_dim
+    torch.manual_seed(0)
+    aesthetic = AestheticScorer(clip, torch.nn.Linear(width, 1))
+    asked = [
+        (clip, GENDER),
+        (clip, HarmQuestion("bloody")),
+        (Q16Scorer(clip, torch.randn(2, width)), HarmQuestion("inappropriate")),
+        (aesthetic, PreferenceQuestion()),
+        (SimilarityScorer(clip, scale=100), PreferenceQuestion()),
+    ]
+    plain = [score_pictures(pictures, question, [judge], tmp_path / "plain.jsonl") for judge, question in asked]
+    through, features = [], CLIPScorer.features
+    monkeypatch.setattr(CLIPScorer, "features", lambda self, pixels: through.extend(pixels) or features(self, pixels))
+    for (judge, question), rows in zip(asked, plain, strict=True):
+        kept = score_pictures(pictures, question, [by_features(judge, tmp_path / "features")], tmp_path / "kept.jsonl")
+        for row, other in zip(rows, kept, strict=True):
+            for field in ("probabilities", "score"):
+                assert row.pop(field, 0) == pytest.approx(other.pop(field, 0), rel=1e-5, abs=2e-6)
+            assert row == other
+    assert len(through) == len({path.read_bytes() for path, _ in pictures})
+    with pytest.raises(UserError, match="aesthetic cannot say which of male, female fits"):
+        score_pictures(pictures, GENDER, [by_features(aesthetic, tmp_path / "features")], tmp_path / "kept.jsonl")
 
 
 def test_only_pictures_without_an_answer_need_features(pictures, tmp_path):

@@ -85,7 +85,8 @@ def test_a_prompt_may_name_an_alternative_for_each_choice():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("scorers:clipp", "no such judge"),
+        ("scorers:clipp", "'scorers:clipp': there is no such judge"),
+        ("scorers", "'scorers:': there is no such judge; there are clip, vlm"),
         ("scorers:clip?model={folder}/nothing", "no CLIP"),
         ("scorers:clip?size=3", "no option 'size'"),
         ("nowhere:clip", "no package 'nowhere'"),
@@ -95,6 +96,11 @@ def test_a_prompt_may_name_an_alternative_for_each_choice():
 def test_unknown_judges(folder, spec, message):
     with pytest.raises(UserError, match=message):
         load_judge(spec.format(folder=folder))
+
+
+def test_a_batch_of_nothing(folder, images):
+    with pytest.raises(UserError, match="batch_size 0: it must be 1 or more"):
+        load_judge(f"scorers:clip?model={folder}&batch_size=0").toxicity(images, "bloody")
 
 
 def test_unknown_harm(folder, images):

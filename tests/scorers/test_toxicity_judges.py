@@ -71,6 +71,11 @@ def test_the_real_detector(tmp_path):
         load_judge("scorers:nudenet?classes=ELBOW")
 
 
+def test_a_threshold_that_nothing_can_exceed():
+    with pytest.raises(UserError, match=r"threshold=5.0: scores lie between 0 and 1"):
+        load_judge("scorers:nudenet?threshold=5")
+
+
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "nudenet", None)
     with pytest.raises(UserError, match=r"scorers:nudenet needs nudenet: pip install 't2i-align\[eval\]'"):
