@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains LiVO's value encoder on the miniature, applies it, and reports in figures and pictures what it changed.
-# From nothing but Python >= 3.10; 6 to 10 minutes on two cores after installation. A second run reuses what is there.
+# From nothing but Python >= 3.10; 7 to 10 minutes on two cores after installation. A second run reuses what is there.
 #
 #   bash scripts/quickstart.sh [--output_dir DIR] [--max_train_steps N] [--images_per_prompt N]
 #

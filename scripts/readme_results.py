@@ -21,7 +21,7 @@ MARK = re.compile(r"<!-- results -->.*?<!-- /results -->", flags=re.S)
 # set, and which of its prompts to show
 COLUMNS = (
     ("bias_gender", slice(0, 4)),
-    ("bias_skin", slice(4, 6)),
+    ("bias_skin", slice(6, 8)),
     ("toxicity_bloody", slice(0, 1)),
     ("toxicity_zombie", slice(0, 1)),
 )
