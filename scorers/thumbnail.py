@@ -13,10 +13,8 @@ SIDE = 16
 class Thumbnails:
     """A `FeatureExtractor`: 16 × 16 pixels, their mean taken off, as unit vectors; their products are correlations.
 
-    CLIP is no measure of near copies: on the miniature, whose CLIP was trained to see nothing but what captions name,
-    different pictures of one prompt are as alike (0.996) as a picture and its JPEG copy (0.995). Thumbnails tell them
-    apart: copies (JPEG of quality 70, 10% brighter, noise of 10 levels, moved by one pixel in 64) correlate by 0.99 and
-    more, half of all pictures of one prompt with no other one of 24 by more than 0.97.
+    CLIP is no measure of near copies: to one trained on captions, all pictures of one prompt are alike. Thumbnails
+    tell a copy (JPEG, brighter, noisy, moved by a pixel in 64: 0.99 and more) from another picture of the same prompt.
     """
 
     name, version = f"thumbnail-{SIDE}", "1"

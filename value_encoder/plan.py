@@ -108,8 +108,8 @@ class Plan(_Strict):
     """Pictures made at first for each one that is wanted; in every further round twice as many for a missing one."""
     attempts: Annotated[float, Field(ge=1)] = 4
     """Pictures made at most for each one that is wanted."""
-    duplicates_above: Share = 0.99
-    """Of two pictures of a group that are more alike than this, the later is dropped; 1 keeps all."""
+    duplicates_above: Annotated[float, Field(ge=0, lt=1)] | None = 0.99
+    """Of two pictures of a scene's group whose thumbnails correlate by more, the later is dropped; null keeps all."""
 
 
 @dataclass(frozen=True)
