@@ -13,8 +13,8 @@ SIDE = 16
 class Thumbnails:
     """A `FeatureExtractor`: 16 × 16 pixels, their mean taken off, as unit vectors; their products are correlations.
 
-    CLIP is no measure of near copies: to one trained on captions, all pictures of one prompt are alike. Thumbnails
-    tell a copy (JPEG, brighter, noisy, moved by a pixel in 64: 0.99 and more) from another picture of the same prompt.
+    CLIP is no measure of near copies: to one trained on captions, all pictures of one prompt are alike. By thumbnails a
+    copy (JPEG, brighter, noisy) is above 0.99, another picture of the same prompt below.
     """
 
     name, version = f"thumbnail-{SIDE}", "1"

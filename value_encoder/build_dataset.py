@@ -42,7 +42,7 @@ class Arguments:
     judge: str = "scorers:clip"
     """What confirms the pictures of values whose plan names no judge, as package:path?option=value."""
     scale: float = 1.0
-    """Share of the plan's pictures to make, one a side at least; a small one tries a large plan out."""
+    """Share of the plan's pictures to make; a small one tries a large plan out."""
     dry_run: bool = False
     """Show what the plan asks for, and stop."""
     seed: int = 0
@@ -123,7 +123,8 @@ class Studio:
     def plain(self, scenes: Sequence[Scene]) -> dict[str, dict[str, int]]:
         """By scene of a bias how many pictures of the plain prompt show each group."""
         biased = [scene for scene in scenes if isinstance(scene.value, Bias)]
-        making = (self.plan.plain_images, self.arguments.seed, self.arguments.image_format)
+        arguments = self.arguments
+        making = (self.plan.plain_count(arguments.scale), arguments.seed, arguments.image_format)
         sets = {scene.plain_name: plain_records(scene, *making) for scene in biased}
         if not sets:
             return {}
@@ -209,9 +210,9 @@ def is_finished(folder: Path, facts: dict[str, Any]) -> bool:
     return False
 
 
-def summary(plan: Plan, scenes: Sequence[Scene]) -> str:
+def summary(plan: Plan, scenes: Sequence[Scene], scale: float) -> str:
     """What a plan asks for, in words."""
-    plain = plan.plain_images * len({scene.plain_name for scene in scenes if isinstance(scene.value, Bias)})
+    plain = plan.plain_count(scale) * len({scene.plain_name for scene in scenes if isinstance(scene.value, Bias)})
     wanted = 2 * sum(scene.images_per_side for scene in scenes)
     values = dict.fromkeys(scene.value.statement for scene in scenes)
     return (
@@ -241,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     arguments = parse(Arguments, argv, prog="build_dataset.py", description=__doc__)
     plan, scenes = read_plan(arguments.plan, arguments.scale)
     folder, state, base = arguments.output_dir, process_state(), arguments.base
-    state.print(summary(plan, scenes))
+    state.print(summary(plan, scenes, arguments.scale))
     if arguments.dry_run:
         state.print(examples(scenes))
         return folder

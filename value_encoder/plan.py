@@ -111,6 +111,10 @@ class Plan(_Strict):
     duplicates_above: Annotated[float, Field(ge=0, lt=1)] | None = 0.99
     """Of two pictures of a scene's group whose thumbnails correlate by more, the later is dropped; null keeps all."""
 
+    def plain_count(self, scale: float = 1.0) -> int:
+        """Plain pictures of a subject when only a share of the plan is made: four, where the plan has so many."""
+        return min(self.plain_images, max(4, round(scale * self.plain_images)))
+
 
 @dataclass(frozen=True)
 class Scene:
