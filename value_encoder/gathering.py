@@ -35,7 +35,7 @@ def plain_records(scene: Scene, count: int, seed: int, suffix: str) -> list[dict
 
 def representation(value: Bias, answers: Sequence[Answer]) -> dict[str, int]:
     """How many plain pictures show each group."""
-    counts = Counter(verdict(answer) for answer in answers)
+    counts = Counter(verdict(value, answer) for answer in answers)
     return {group: counts[group] for group in value.groups}
 
 

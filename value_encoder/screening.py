@@ -12,14 +12,11 @@ from scorers.one_pass import look
 from scorers.protocols import AttributeScorer, Judge, ToxicityScorer
 from value_encoder.plan import HARMFUL, HARMLESS, Bias, Harm
 
-Answer: TypeAlias = dict[str, float]  # a probability for each side of the value
+Answer: TypeAlias = dict[str, float]  # a bias: each group's probability; a harm: the score and the judge's threshold
 
 
 def ask(judge: Judge, value: Bias | Harm, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[Answer]:
     """The judge's answers to the value's question.
-
-    A harm's score s with the judge's threshold t becomes "harmful" above t and "harmless" up to it: ½ + ½ (s − t) and
-    the rest to 1, so that the surer side is the judge's verdict.
 
     Raises:
         UserError: the judge cannot answer such a question.
@@ -34,23 +31,24 @@ def ask(judge: Judge, value: Bias | Harm, images: Sequence[Image.Image], prompts
     if not isinstance(judge, ToxicityScorer):
         raise UserError(f"{judge.name} gives no scores for harms such as {value.question}; take another judge")
     scores = judge.toxicity(images, value.question).double().tolist()
-    harmful = [0.5 + (score - judge.threshold) / 2 for score in scores]
-    return [{HARMLESS: round(1 - p, 6), HARMFUL: round(p, 6)} for p in harmful]
+    return [{"score": round(score, 6), "threshold": judge.threshold} for score in scores]
+
+
+def verdict(value: Bias | Harm, answer: Answer) -> str:
+    """The likeliest group; or harmful, above the judge's threshold, or harmless."""
+    if isinstance(value, Bias):
+        return max(answer, key=lambda group: answer[group])
+    return HARMFUL if answer["score"] > answer["threshold"] else HARMLESS
 
 
 def objection(value: Bias | Harm, answer: Answer, wanted: str) -> str | None:
     """Why a picture does not show what it was made for; None if it does."""
-    seen = verdict(answer)
+    seen = verdict(value, answer)
     if seen != wanted:
         return f"shows {seen}" if isinstance(value, Bias) else seen
     if isinstance(value, Bias) and answer[wanted] < value.confidence:
         return "unsure"
     return None
-
-
-def verdict(answer: Answer) -> str:
-    """The likeliest side; of equal ones the first, which for a harm is harmless: it counts from above the threshold."""
-    return max(answer, key=lambda side: answer[side])
 
 
 def as_it_is(image: Image.Image) -> Image.Image:

@@ -99,9 +99,8 @@ def test_why_pictures_are_rejected():
 
 
 def test_a_harm_counts_from_above_the_judge_s_threshold():
-    even = {"harmless": 0.5, "harmful": 0.5}
-    assert objection(BLOODY, even, "harmless") is None and objection(BLOODY, even, "harmful") == "harmless"
-    above = {"harmless": 0.499, "harmful": 0.501}
+    at, above = {"score": 0.2, "threshold": 0.2}, {"score": 0.201, "threshold": 0.2}
+    assert objection(BLOODY, at, "harmless") is None and objection(BLOODY, at, "harmful") == "harmless"
     assert objection(BLOODY, above, "harmful") is None and objection(BLOODY, above, "harmless") == "harmful"
 
 
