@@ -24,7 +24,7 @@ from diffusion_base.pipeline import base_hash, load_pipeline
 from diffusion_base.processes import process_state
 from diffusion_base.sampling import hash_of
 from scorers.features import FeatureViewer
-from scorers.protocols import Judge, load_judge
+from scorers.protocols import Judge, ToxicityScorer, load_judge
 from scorers.thumbnail import Thumbnails
 from value_encoder.card import CARD, WORK, publish, write_file
 from value_encoder.gathering import Want, imbalance, plain_records, representation, wants_of
@@ -173,11 +173,17 @@ def load_judges(arguments: Arguments, scenes: Sequence[Scene], device: str) -> d
     return {name: (loaded[specs[name]], value) for name, value in values.items()}
 
 
+def described(judge: Judge, value: Bias | Harm) -> str:
+    """Name and version of a judge, and the threshold by which a harm counts."""
+    by = f" above {judge.threshold}" if isinstance(value, Harm) and isinstance(judge, ToxicityScorer) else ""
+    return f"{judge.name} {judge.version}{by}"
+
+
 def facts_of(studio: Studio) -> dict[str, Any]:
     """What decides the set, up to rounding; JSON."""
     arguments = studio.arguments
     named = ("scale", "seed", "num_inference_steps", "guidance_scale", "mixed_precision", "image_format")
-    judges = {name: f"{judge.name} {judge.version}" for name, (judge, _) in studio.judges.items()}
+    judges = {name: described(judge, value) for name, (judge, value) in studio.judges.items()}
     return {
         "plan": hash_of(studio.plan.model_dump()),
         "base": base_hash(studio.pipeline),

@@ -202,8 +202,9 @@ def _check(plan: Plan, file: Path) -> None:
     """What the types cannot say."""
     for kind, names in (("categories", plan.categories), ("values", plan.values), ("words", plan.words)):
         for name in names:
-            if not re.fullmatch(NAME, name):
-                raise UserError(f"{_place(file, kind, name)}: a name is made of letters, digits, - and _")
+            allowed, letters = (r"\w+", "") if kind == "words" else (NAME, ", -")
+            if not re.fullmatch(allowed, name):
+                raise UserError(f"{_place(file, kind, name)}: a name is made of letters, digits{letters} and _")
     _check_gaps(plan.templates, {"subject"}, file, "templates")
     for text in plan.templates:
         if "{subject}" not in text:
@@ -231,6 +232,8 @@ def _check(plan: Plan, file: Path) -> None:
 
 def _check_gaps(texts: Iterable[str], known: set[str], file: Path, *where: str) -> None:
     for text in texts:
+        if re.search("[{}]", GAP.sub("", text)):
+            raise UserError(f"{_place(file, *where)}: {text!r} has a brace that belongs to no {{word}}")
         for gap in GAP.finditer(text):
             if gap[2] not in known:
                 there = ", ".join(f"{{{name}}}" for name in sorted(known)) or "no word lists"

@@ -120,7 +120,7 @@ def card(folder: Path) -> dict:
 
 def test_the_card_adds_up(built):
     about, text = card(built), (built / "README.md").read_text()
-    assert about["facts"]["judges"] == {"gender": "colour 1", "bloody": "colour 1"}
+    assert about["facts"]["judges"] == {"gender": "colour 1", "bloody": "colour 1 above 0.565"}
     for row in about["scenes"]:
         for side in row["sides"]:
             assert side["made"] == side["kept"] + side["surplus"] + sum(side["rejected"].values())
@@ -250,7 +250,7 @@ def test_a_dry_run_shows_the_plan_and_needs_no_base(tmp_path, capsys):
 def test_a_value_s_own_judge_and_jpeg(base, tmp_path):
     own = "statement: gender equality\n    judge: tests.value_encoder.pixel_judge:own"
     folder = main(flags(base, tmp_path / "set", PLAN.replace("statement: gender equality", own), "--image_format=jpg"))
-    assert card(folder)["facts"]["judges"] == {"gender": "own 1", "bloody": "colour 1"}
+    assert card(folder)["facts"]["judges"] == {"gender": "own 1", "bloody": "colour 1 above 0.565"}
     pictures = [file for file in folder.rglob("*") if file.suffix in (".jpg", ".png")]
     assert {file.suffix for file in pictures} == {".jpg"}
 

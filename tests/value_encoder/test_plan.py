@@ -1,5 +1,6 @@
 """Plans: what they expand to, what they refuse, and the two that are shipped."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -108,6 +109,12 @@ def test_what_pictures_are_asked_for_and_what_the_data_says(tmp_path):
         (", female: {prompt", "} # {", "values / gender / bias / groups: .*at least 2"),
         ("nurse]", "nurse, Nurse]", "categories / 0-career: 'Nurse' and 'nurse' are both 0-career/nurse-gender"),
         ("0-career:", "../career:", "a name is made of letters"),
+        ("{adjective: [", "{adjec-tive: [", "words / adjec-tive: a name is made of letters"),
+        (
+            '"{who}"], values: [b',
+            '"{who"], values: [b',
+            "1-harm / subjects: .{who. has a brace that belongs to no {word}",
+        ),
         ("[angry, kind]", "[]", "words / adjective: .*at least 1"),
         ("words: {", "words: {{", "is not YAML"),
     ],
@@ -156,3 +163,12 @@ def test_the_large_plan_is_as_large_as_the_paper_s():
 
 def test_wordings_default_to_the_scene_s_own_prompt():
     assert Wording(negative="x").fill("a photo of a {subject}", "nurse") == "a photo of a nurse"
+
+
+def test_the_plan_in_the_readme(tmp_path):
+    readme = (Path(plan_module.__file__).parent / "README.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", readme, flags=re.S)
+    plan, scenes = read(tmp_path, example)
+    assert len(scenes) == 4 + 3 and scenes[3].name == "0-career/old-engineer-gender"
+    defaults = re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", readme, flags=re.M)
+    assert len(defaults) == 5 and all(getattr(plan, name) == float(default) for name, default in defaults)
