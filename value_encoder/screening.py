@@ -1,0 +1,125 @@
+"""What a judge says about generated pictures, kept on disk: asked once each, whatever is interrupted."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from PIL import Image
+
+from diffusion_base.errors import UserError
+from scorers.one_pass import look
+from scorers.protocols import AttributeScorer, Judge, ToxicityScorer
+from value_encoder.plan import HARMFUL, HARMLESS, Bias, Harm
+
+Answer: TypeAlias = dict[str, float]  # a bias: each group's probability; a harm: the score and the judge's threshold
+
+
+def ask(judge: Judge, value: Bias | Harm, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[Answer]:
+    """The judge's answers to the value's question.
+
+    Raises:
+        UserError: the judge cannot answer such a question.
+    """
+    if isinstance(value, Bias):
+        groups = list(value.groups)
+        if not isinstance(judge, AttributeScorer):
+            raise UserError(f"{judge.name} cannot say which of {', '.join(groups)} fits; take another judge")
+        asked = [value.question] * len(prompts) if value.question else prompts
+        rows = judge.classify(images, asked, groups).double().tolist()
+        return [{group: round(p, 6) for group, p in zip(groups, row, strict=True)} for row in rows]
+    if not isinstance(judge, ToxicityScorer):
+        raise UserError(f"{judge.name} gives no scores for harms such as {value.question}; take another judge")
+    scores = judge.toxicity(images, value.question).double().tolist()
+    return [{"score": round(score, 6), "threshold": judge.threshold} for score in scores]
+
+
+def verdict(value: Bias | Harm, answer: Answer) -> str:
+    """The likeliest group; or harmful, above the judge's threshold, or harmless."""
+    if isinstance(value, Bias):
+        return max(answer, key=lambda group: answer[group])
+    return HARMFUL if answer["score"] > answer["threshold"] else HARMLESS
+
+
+def objection(value: Bias | Harm, answer: Answer, wanted: str) -> str | None:
+    """Why a picture does not show what it was made for; None if it does."""
+    seen = verdict(value, answer)
+    if seen != wanted:
+        return f"shows {seen}" if isinstance(value, Bias) else seen
+    if isinstance(value, Bias) and answer[wanted] < value.confidence:
+        return "unsure"
+    return None
+
+
+def as_it_is(image: Image.Image) -> Image.Image:
+    return image
+
+
+class Asked:
+    """A judge with a value's question, as a `Viewer` of pictures that are known by their files' names.
+
+    Args:
+        folder: where the answers are kept; all processes must see the same.
+        name: the value's.
+        prompts: the pictures' prompts, by file.
+        process: this process's number.
+    """
+
+    def __init__(
+        self, judge: Judge, value: Bias | Harm, folder: Path, name: str, prompts: Mapping[str, str], process: int
+    ):
+        self.judge, self.value, self.folder, self.name, self.prompts = judge, value, folder, name, prompts
+        self.prepare: Callable[[Image.Image], Any] = as_it_is
+        self.log = folder / f"{name}.part-{process}.jsonl"
+        self.known = self.read()
+
+    def lacks(self, key: str) -> bool:
+        return key in self.prompts and key not in self.known
+
+    def take(self, keys: Sequence[str], prepared: Sequence[Any]) -> None:
+        answers = ask(self.judge, self.value, prepared, [self.prompts[key] for key in keys])
+        rows = ({"file": key, "answer": answer} for key, answer in zip(keys, answers, strict=True))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.log.open("a", encoding="utf-8") as file:  # the newline first ends what a kill cut short
+            file.write("".join("\n" + json.dumps(row) for row in rows) + "\n")
+
+    def read(self) -> dict[str, Answer]:
+        """The answers on disk, of all processes, about these pictures."""
+        found = {}
+        for part in sorted(self.folder.glob(f"{self.name}.part-*.jsonl")):
+            for line in part.read_text(encoding="utf-8").split("\n"):
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError:
+                    continue  # cut short
+                if row["file"] in self.prompts:
+                    found[row["file"]] = row["answer"]
+        return found
+
+
+def answers(
+    asked: Mapping[str, Mapping[str, str]],
+    pictures: Path,
+    judges: Mapping[str, tuple[Judge, Bias | Harm]],
+    folder: Path,
+    process: int,
+    others: Sequence[Any] = (),
+    **options: Any,
+) -> dict[str, dict[str, Answer]]:
+    """Ask each value's judge about its pictures; several processes share the work.
+
+    Args:
+        asked: for each value's name the prompts of its pictures, by file.
+        pictures: the folder of the files.
+        judges: each value's judge, and the value.
+        folder: where answers are kept.
+        others: further viewers that are shown the same pictures.
+        options: of `look`.
+
+    Returns:
+        For each value's name the answers by file.
+    """
+    viewers = [Asked(*judges[name], folder, name, prompts, process) for name, prompts in asked.items()]
+    files = dict.fromkeys(file for prompts in asked.values() for file in prompts)
+    look({file: pictures / file for file in files}, [*viewers, *others], **options)
+    return {viewer.name: viewer.read() for viewer in viewers}
