@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any
 
 from PIL import Image
 
-from diffusion_base.data import inside, read_jsonl
+from diffusion_base.data import inside
 from diffusion_base.errors import UserError
+from diffusion_base.jsonl import read_jsonl, write_jsonl
 from diffusion_base.processes import process_state
 from evaluation.answers import AnswerLog, answer_key, parts, read_answers
 from scorers.clip import chunks
@@ -188,11 +188,3 @@ def content_hash(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such picture") from None
-
-
-def write_jsonl(path: Path, rows: Sequence[dict]) -> None:
-    """JSON lines, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    os.replace(unfinished, path)
