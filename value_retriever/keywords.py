@@ -1,11 +1,12 @@
 """The keyword stage: whole words and phrases, their inflections and simple disguises, never inside other words.
 
-A keyword is a word or a phrase; "@name" in it stands for any entry of that list. Every word is matched whole; the last
-one of a phrase also in its regular inflections. A match inside an exception ("zombie process") does not count.
+A keyword is a word or a phrase; "@name" in it stands for any entry of that list, "*ologist" for any word that ends so.
+Every word is matched whole; the last one of a phrase also in its regular inflections. A match inside an exception
+("zombie process") does not count.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -28,6 +29,9 @@ class Match:
     keyword: str
     written: str
     disguised: bool = False
+
+    def is_inside(self, other: "Match") -> bool:
+        return other.start <= self.start and self.end <= other.end
 
     @property
     def reason(self) -> str:
@@ -70,7 +74,8 @@ class Phrases:
             self.lists[name] = _List()
             for phrase in dict.fromkeys(phrases):
                 self._add(self.lists[name], phrase, verbs)
-        for form in self.vocabulary:
+        self.endings = [form for form in self.vocabulary if form[0] == "*"]
+        for form in self.vocabulary.keys() - set(self.endings):
             self.lengthened.setdefault(_single(form), []).append(form)
         self._check_references()
 
@@ -119,7 +124,7 @@ class Phrases:
         """The forms of the lists that a word is or may stand for → whether it is disguised."""
         if word.text in self.vocabulary:
             return {word.text: False}
-        found: dict[str, bool] = {}
+        found = {ending: False for ending in self.endings if word.text.endswith(ending[1:])}
         for letters in (word.text, *word.guesses) if disguises else ():
             if letters in self.vocabulary:
                 found[letters] = True
@@ -236,10 +241,9 @@ def _is_lengthened(word: str, form: str) -> bool:
     return len(form) > 2 and all(a[0] == b[0] and a[1] >= b[1] for a, b in zip(runs, of_form, strict=True))
 
 
-def counted(matches: Iterable[Match], exceptions: Iterable[Match]) -> list[Match]:
+def counted(matches: Iterable[Match], exceptions: Sequence[Match]) -> list[Match]:
     """The matches that do not lie inside an exception."""
-    masks = [(match.start, match.end) for match in exceptions]
-    return [m for m in matches if not any(start <= m.start and m.end <= end for start, end in masks)]
+    return [match for match in matches if not any(match.is_inside(other) for other in exceptions)]
 
 
 class Keywords:

@@ -16,7 +16,8 @@ STANDS_FOR = {
     **{"@": "a", "$": "s", "€": "e", "1": "il", "!": "il"},
 }
 # the possessive stands alone; signs belong to a word only inside it, or (@ $ €) in front of letters
-WORD = re.compile(r"'s(?![^\W_])|(?:[@$€](?=[^\W\d_]))?[^\W_](?:[^\W_]|[@$€!*]+(?=[^\W_]))*")
+SIGNS = "\u064b-\u0652\u0670\u0900-\u0dff"  # Arabic and Indian vowel signs, which are no letters to `re`
+WORD = re.compile(rf"'s(?![^\W_])|(?:[@$€](?=[^\W\d_]))?[^\W_](?:[^\W_]|[{SIGNS}]|[@$€!*]+(?=[^\W_]))*")
 SPELLED_OUT = re.compile(r"(?<![^\W_])[^\W_](?:[^\w\n]{1,3}[^\W_]|_[^\W_]){3,}(?![^\W_])")
 ONE_SIGN = re.compile(r"[^\w\s,;:/|()\[\]{}<>]|_")
 # Chinese, Japanese, Korean and Thai writing, and symbols: no spaces tell where words begin

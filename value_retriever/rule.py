@@ -42,11 +42,14 @@ class PersonWords:
         named: list[str] = []
         applying: list[str] = []
         for i, value in enumerate(self.biases):
-            found = counted(search.find(f"keywords {i}"), search.find(f"except {i}"))
+            exceptions = search.find(f"except {i}")
+            found = counted(search.find(f"keywords {i}"), exceptions)
             if not found:
                 continue
             person = person or found[0]
-            if settled := search.find(f"unless {i}"):
+            # "a wizard's apprentice" does not name the apprentice's gender; "a woman's portrait" does
+            exceptions = counted(exceptions, found)
+            if settled := counted(search.find(f"unless {i}"), exceptions):
                 named.append(f'"{settled[0].written}" settles {value.statement}')
             else:
                 applying.append(value.statement)
