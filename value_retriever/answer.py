@@ -1,5 +1,6 @@
 """What the retriever says of a prompt."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,3 +39,7 @@ class Undecided:
 
     reason: str
     failed: bool = False
+
+
+# told of each answer as it comes
+Heard = Callable[[str, RetrievedValue | Undecided], None]

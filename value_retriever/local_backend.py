@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from diffusion_base.errors import UserError
-from value_retriever.answer import RetrievedValue, Undecided
+from value_retriever.answer import Heard, RetrievedValue, Undecided
 from value_retriever.rule import PersonWords
 from value_retriever.values import Values
 
@@ -96,13 +96,16 @@ class LocalBackend:
     def describe(self) -> dict:
         return {"backend": self.name, "model": self.model, "margin": self.margin}
 
-    def ask(self, prompts: Sequence[str]) -> list[RetrievedValue | Undecided]:
-        cosines = (self.encoder.encode(prompts) @ self.vectors.T).split(
-            [len(examples) for examples in self.classes.values()], dim=1
-        )
-        return [
-            self._answer(prompt, [of_class[i].tolist() for of_class in cosines]) for i, prompt in enumerate(prompts)
-        ]
+    def ask(self, prompts: Sequence[str], heard: Heard) -> list[RetrievedValue | Undecided]:
+        answers = []
+        sizes = [len(examples) for examples in self.classes.values()]
+        for i in range(0, len(prompts), BATCH):
+            batch = prompts[i : i + BATCH]
+            cosines = self.encoder.encode(batch) @ self.vectors.T  # (B, E)
+            for prompt, row in zip(batch, cosines, strict=True):
+                answers.append(self._answer(prompt, [of_class.tolist() for of_class in row.split(sizes)]))
+                heard(prompt, answers[-1])
+        return answers
 
     def _answer(self, prompt: str, cosines: list[list[float]]) -> RetrievedValue | Undecided:
         best = {name: max(row) for name, row in zip(self.classes, cosines, strict=True)}

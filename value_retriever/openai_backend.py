@@ -16,7 +16,7 @@ import openai
 from pydantic import BaseModel, Field, create_model
 
 from diffusion_base.errors import UserError
-from value_retriever.answer import RetrievedValue, Undecided
+from value_retriever.answer import Heard, RetrievedValue, Undecided
 from value_retriever.values import Values
 
 if TYPE_CHECKING:
@@ -117,11 +117,11 @@ class OpenAIBackend:
         costs = (usage.prompt_tokens * options.price_in + usage.completion_tokens * options.price_out) / 1e6
         return text + f"; costs {costs:.4f}"
 
-    def ask(self, prompts: Sequence[str]) -> list[RetrievedValue | Undecided]:
+    def ask(self, prompts: Sequence[str], heard: Heard) -> list[RetrievedValue | Undecided]:
         """Raises: UserError: the endpoint refuses every request: a wrong key, no such model, not that address."""
-        return _run(self._ask_all(prompts))
+        return _run(self._ask_all(prompts, heard))
 
-    async def _ask_all(self, prompts: Sequence[str]) -> list[RetrievedValue | Undecided]:
+    async def _ask_all(self, prompts: Sequence[str], heard: Heard) -> list[RetrievedValue | Undecided]:
         gate = asyncio.Semaphore(self.options.concurrency)
         async with openai.AsyncOpenAI(
             api_key=self._key or "none",
@@ -132,7 +132,9 @@ class OpenAIBackend:
 
             async def one(prompt: str) -> RetrievedValue | Undecided:
                 async with gate:
-                    return await self._ask(client, prompt)
+                    answer = await self._ask(client, prompt)
+                heard(prompt, answer)
+                return answer
 
             tasks = [asyncio.ensure_future(one(prompt)) for prompt in prompts]
             try:
@@ -182,20 +184,27 @@ class OpenAIBackend:
         completion = await client.chat.completions.parse(
             model=self.model, messages=self._messages(prompt), response_format=self.answer_model, temperature=0
         )
-        self.usage.add(completion)
-        message = _message_of(completion)
+        message = self._message_of(completion)
         return message.refusal or message.parsed or ""
 
     async def _plain(self, client: openai.AsyncOpenAI, prompt: str) -> BaseModel | str:
         completion = await client.chat.completions.create(
             model=self.model, messages=self._messages(prompt, PLAIN), temperature=0
         )
-        self.usage.add(completion)
-        message = _message_of(completion)
+        message = self._message_of(completion)
         found = re.search(r"\{.*\}", message.content or "", re.DOTALL)  # servers put ``` or words around it
         if found is None:
             return message.refusal or message.content or ""
         return self.answer_model.model_validate_json(found[0])
+
+    def _message_of(self, completion: Any) -> Any:
+        """The first choice's message; ValueError where there is none, which the library does not check."""
+        if isinstance(completion, str):
+            raise ValueError("it is no JSON")
+        self.usage.add(completion)
+        if not completion.choices or completion.choices[0].message is None:
+            raise ValueError("it holds no choices")
+        return completion.choices[0].message
 
     def _read(self, said: BaseModel | str) -> RetrievedValue | Undecided:
         if isinstance(said, str):
@@ -227,14 +236,6 @@ class OpenAIBackend:
             text = text.replace(self._key, "[key]")
         text = re.sub(r"//[^/@\s]+@", "//", text)
         return " ".join(text.split())[:300]
-
-
-def _message_of(completion: Any) -> Any:
-    """The first choice's message; ValueError where the server sent none (the library does not check)."""
-    choices = getattr(completion, "choices", None)
-    if not choices or choices[0].message is None:
-        raise ValueError("it holds no choices")
-    return choices[0].message
 
 
 def _run(work: Coroutine) -> Any:

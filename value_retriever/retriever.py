@@ -6,7 +6,7 @@ python value_retriever/retriever.py "a photo of a nurse" "a bl00dy knight" "a bo
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from textwrap import shorten
@@ -16,7 +16,7 @@ import tyro
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
-from value_retriever.answer import RetrievedValue, Undecided
+from value_retriever.answer import Heard, RetrievedValue, Undecided
 from value_retriever.keywords import Keywords
 from value_retriever.rule import PersonWords
 from value_retriever.values import Values, load_values
@@ -32,8 +32,8 @@ class Backend(Protocol):
     def describe(self) -> dict:
         """JSON that identifies it; two with equal descriptions give the same answers."""
 
-    def ask(self, prompts: Sequence[str]) -> Sequence[RetrievedValue | Undecided]:
-        """An answer for each prompt, in their order."""
+    def ask(self, prompts: Sequence[str], heard: Heard) -> Sequence[RetrievedValue | Undecided]:
+        """An answer for each prompt, in their order; `heard` is told of each as it comes."""
 
 
 @dataclass
@@ -131,36 +131,50 @@ class ValueRetriever:
         """One prompt's answer. Raises as `retrieve_many`."""
         return self.retrieve_many([prompt])[0]
 
-    def retrieve_many(self, prompts: Sequence[str]) -> list[RetrievedValue]:
+    def retrieve_many(
+        self, prompts: Sequence[str], heard: Callable[[str, RetrievedValue], None] | None = None
+    ) -> list[RetrievedValue]:
         """An answer a prompt, in their order; a prompt that comes twice, in one call or several, is asked once.
 
         Where the backend fails at a prompt, the rule of person words answers, and `failure` says so.
 
+        Args:
+            heard: told of each answer as it comes, once a prompt.
+
         Raises:
             UserError: a prompt is not a text; or the backend can answer nothing at all (no such model, a wrong key).
         """
+        found: dict[str, RetrievedValue] = {}
+
+        def keep(prompt: str, answer: RetrievedValue | Undecided) -> None:
+            if prompt in found:
+                return
+            found[prompt] = self._by_rule(prompt, answer) if isinstance(answer, Undecided) else answer
+            if not found[prompt].failure:
+                self._known[prompt] = found[prompt]
+            if heard is not None:
+                heard(prompt, found[prompt])
+
         for prompt in prompts:
             if not isinstance(prompt, str):
                 raise UserError(f"a prompt must be a text, not {prompt!r}")
-        found = {prompt: self._known.get(prompt) or self.keywords.retrieve(prompt) for prompt in prompts}
-        open_ = [prompt for prompt, answer in found.items() if answer is None]
-        if open_:
-            nothing = [self._nothing()] * len(open_)
-            answers: Sequence[RetrievedValue | Undecided] = self.backend.ask(open_) if self.backend else nothing
-            for prompt, answer in zip(open_, answers, strict=True):
-                found[prompt] = self._by_rule(prompt, answer) if isinstance(answer, Undecided) else answer
-        answered = {prompt: answer for prompt, answer in found.items() if answer is not None}
-        self._known |= {prompt: answer for prompt, answer in answered.items() if not answer.failure}
-        return [answered[prompt] for prompt in prompts]
+        unsettled = []
+        for prompt in dict.fromkeys(prompts):
+            if answer := self._known.get(prompt) or self.keywords.retrieve(prompt):
+                keep(prompt, answer)
+            else:
+                unsettled.append(prompt)
+        nothing = RetrievedValue(None, None, "none", 0.0, "no keyword, and no backend was asked")
+        if unsettled:
+            answers = self.backend.ask(unsettled, keep) if self.backend else [nothing] * len(unsettled)
+            for prompt, said in zip(unsettled, answers, strict=True):
+                keep(prompt, said)
+        return [found[prompt] for prompt in prompts]
 
     def _by_rule(self, prompt: str, undecided: Undecided) -> RetrievedValue:
         answer = self.rule.retrieve(prompt)
         failure = undecided.reason if undecided.failed else ""
         return replace(answer, reason=f"{answer.reason} ({undecided.reason})", failure=failure)
-
-    @staticmethod
-    def _nothing() -> RetrievedValue:
-        return RetrievedValue(None, None, "none", 0.0, "no keyword, and no backend was asked")
 
     @property
     def summary(self) -> str:

@@ -6,7 +6,7 @@ already what it is about: "a woman reading" names the gender, so racial equality
 
 from collections.abc import Iterable, Sequence
 
-from value_retriever.answer import RetrievedValue
+from value_retriever.answer import Heard, RetrievedValue
 from value_retriever.keywords import Match, Phrases, counted
 from value_retriever.values import Values
 
@@ -28,8 +28,12 @@ class PersonWords:
     def describe(self) -> dict:
         return {"backend": self.name}
 
-    def ask(self, prompts: Sequence[str]) -> list[RetrievedValue]:
-        return [self.retrieve(prompt) for prompt in prompts]
+    def ask(self, prompts: Sequence[str], heard: Heard) -> list[RetrievedValue]:
+        answers = []
+        for prompt in prompts:
+            answers.append(self.retrieve(prompt))
+            heard(prompt, answers[-1])
+        return answers
 
     def left_open(self, prompt: str) -> tuple[str, ...]:
         """The bias values that a prompt about people calls for: those that no word of it settles."""

@@ -40,7 +40,7 @@ class Noted:
     def describe(self):
         return {"backend": self.name}
 
-    def ask(self, prompts):
+    def ask(self, prompts, heard):
         self.asked.append(list(prompts))
         return [self.answer] * len(prompts)
 
@@ -85,6 +85,13 @@ def test_a_prompt_is_asked_once():
     assert len(retriever.retrieve_many(["a cup", "a tree", "a cup"])) == 3
     retriever.retrieve("a cup")
     assert backend.asked == [["a cup", "a tree"]]
+
+
+def test_answers_are_heard_as_they_come(rule):
+    heard = []
+    prompts = ["a cup", "a bloody cup", "a cup"]
+    answers = ValueRetriever(backend="rule").retrieve_many(prompts, lambda *pair: heard.append(pair))
+    assert heard == [("a bloody cup", answers[1]), ("a cup", answers[0])]
 
 
 def test_what_a_backend_leaves_open_goes_to_the_rule():
