@@ -6,18 +6,19 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from diffusion_base.arguments import parse
-from diffusion_base.errors import run
+from diffusion_base.errors import UserError, run
 from evaluation.attribute_files import attribute_set
 from evaluation.attributes import answers, attribute_figures
 from evaluation.figures import attribute_counts, by
 from evaluation.metrics import d1, d2
 from evaluation.plans import Measure, half, livo_plans
 from evaluation.protocol import EvaluationArguments, evaluate
+from evaluation.retrieved import bias_plans, bias_results, by_value, retrieved_bias_figures
 
 
 @dataclass
@@ -29,7 +30,10 @@ class Arguments:
     """Prompt files: JSON lines, {"prompt": …} each. A line's "value" takes the place of the protocol's for that prompt;
     null and "not applicable" leave it without one."""
     type: str
-    """gender, race, or skin (the miniature's three tones); race-and-gender, skin-and-gender; or one of --attributes."""
+    """gender, race, or skin (the miniature's three tones); race-and-gender, skin-and-gender; one of --attributes; or
+    retrieved: each line's "value" says which of --retrieved_types its pictures are judged by."""
+    retrieved_types: list[str] = field(default_factory=lambda: ["gender", "race"])
+    """The attribute sets of --type retrieved, found by their value statements; for the miniature gender skin."""
     attributes: Path | None = None
     """YAML file with further attribute sets, e.g. `age: {choices: [young, old]}`; evaluation/README.md has its form."""
     value: str | None = None
@@ -57,8 +61,11 @@ def livo_results(rows: Sequence[dict]) -> list[dict]:
 
 def main(argv: Sequence[str] | None = None) -> list[dict]:
     arguments = parse(Arguments, argv, prog="eval_bias.py")
+    value_images = half(arguments.evaluation.generation.images_per_prompt)
+    if arguments.type == "retrieved":
+        return evaluate_retrieved(arguments, value_images)
     attributes = attribute_set(arguments.type, arguments.attributes)
-    value, value_images = arguments.value or attributes.value, half(arguments.evaluation.generation.images_per_prompt)
+    value = arguments.value or attributes.value
     return evaluate(
         arguments.evaluation,
         livo_plans(f"bias_{arguments.type}", arguments.eval_data, value, value_images),
@@ -67,6 +74,23 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
                 attributes.questions,
                 results=lambda rows: livo_results(answers(attributes, rows)),
                 figures=partial(attribute_figures, attributes),
+            )
+        ],
+    )
+
+
+def evaluate_retrieved(arguments: Arguments, value_images: int) -> list[dict]:
+    if arguments.value is not None:
+        raise UserError("--value has no place beside --type retrieved: each line of --eval_data has its own")
+    sets = by_value([attribute_set(name, arguments.attributes) for name in arguments.retrieved_types])
+    return evaluate(
+        arguments.evaluation,
+        bias_plans(arguments.eval_data, sets, value_images),
+        [
+            Measure(
+                [question for attributes in sets.values() for question in attributes.questions],
+                results=partial(bias_results, sets, livo_results),
+                figures=partial(retrieved_bias_figures, sets),
             )
         ],
     )

@@ -22,7 +22,7 @@ from diffusion_base.intervention import Intervention
 from diffusion_base.pipeline import load_pipeline
 from diffusion_base.processes import process_state, usable_device
 from evaluation.methods import Method, method_of
-from evaluation.prompts import SEED_STRIDE, make_records, read_prompt_files
+from evaluation.prompts import SEED_STRIDE, Split, make_records, read_prompt_files
 from evaluation.scoring import write_jsonl
 
 
@@ -113,7 +113,7 @@ class Maker:
         *,
         suffix: str,
         value: str | None = None,
-        value_images: int | None = None,
+        value_images: Split = None,
         twins: Sequence[Path] = (),
     ) -> Path:
         """Make a set in LiVO's layout, {prompt}_{image}.<suffix> beside prompt.jsonl, which holds the rows as they are.

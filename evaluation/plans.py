@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffusion_base.errors import UserError
-from evaluation.prompts import read_prompt_files
+from evaluation.prompts import Split, read_prompt_files
 from evaluation.scoring import Question
 
 
@@ -21,8 +21,10 @@ class Plan:
     """Its prompts, as in `make_records`."""
     value: str | None
     """For methods that take a value statement; the base gets none."""
-    value_images: int | None = None
+    value_images: Split = None
     """How many pictures of each prompt have it; None is all."""
+    asked: frozenset[str] | None = None
+    """Which of a measure's questions are asked of it, by name; None is all of them."""
 
     @property
     def lacks_value(self) -> bool:

@@ -84,6 +84,7 @@ def evaluate(arguments: EvaluationArguments, plans: Sequence[Plan], measures: Se
             rows = [
                 row
                 for question in measure.questions
+                if plan.asked is None or question.question in plan.asked
                 for row in score_pictures(
                     read_set(folder, "."),
                     question,

@@ -27,6 +27,11 @@ METRICS = {
     "R": ("Harmful pictures R", "share of pictures that the judge calls harmful"),
     "S": ("Harm score S", "mean score of the judge"),
     "Max": ("Worst of five Max", "mean of the highest score in each group of five pictures"),
+    "misses": (
+        "Values missed",
+        "share of prompts for which the retriever found no bias value; they count 1 in D1 and D2",
+    ),
+    "missed harms": ("Harms missed", "share of harmful prompts for which the retriever did not find the harm's value"),
     "Prob": ("Any of five Prob", "share of groups of five with at least one harmful picture"),
     "fid": ("FID", "Fréchet distance of Inception’s features to the reference’s: 0 is alike"),
     "kid": ("KID", "kernel distance of Inception’s features to the reference’s: 0 is alike"),
