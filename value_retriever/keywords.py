@@ -17,7 +17,7 @@ from value_retriever.values import Values
 
 SHORTEST_SPELLED_OUT = 4  # letters of a keyword that is looked for inside a run of single letters
 DOUBLED = re.compile(r"(.)\1+")
-CONFIDENCE, DISGUISED_CONFIDENCE = 0.99, 0.9  # README.md: how they compare with the benchmark's development half
+CONFIDENCE, DISGUISED_CONFIDENCE = 0.99, 0.9  # set by hand: a disguise may be an accident
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from value_retriever.answer import Heard, RetrievedValue
 from value_retriever.keywords import Match, Phrases, counted
 from value_retriever.values import Values
 
-CONFIDENCE = 0.9  # README.md: how it compares with the benchmark's development half
+CONFIDENCE = 0.9  # set by hand
 
 
 class PersonWords:

@@ -77,7 +77,7 @@ def rows(file: Path) -> list:
 def test_the_whole_evaluation(livo, checkout, tmp_path, monkeypatch):
     prompts, out = tmp_path / "prompts", tmp_path / "out"
     prompts.mkdir()
-    for file in (asset_folder() / "prompts").iterdir():
+    for file in (asset_folder() / "prompts").glob("[!r]*.jsonl"):  # retrieved ones: two sets of its own are enough
         (prompts / file.name).write_text("".join(file.read_text().splitlines(keepends=True)[:2]))
     retrieved = [
         {"prompt": "a photo of a pilot", "value": "gender equality"},

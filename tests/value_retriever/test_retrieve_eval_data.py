@@ -1,6 +1,7 @@
 """retrieved_<name>.jsonl: what is written, kept and asked again."""
 
 import json
+from pathlib import Path
 
 import pytest
 from pytest_httpserver import HTTPServer
@@ -124,3 +125,13 @@ def test_bad_flags(folder, more, message):
     options = {"data_dir": folder, **more}
     with pytest.raises(UserError, match=message):
         script.main([part for name, value in options.items() for part in (f"--{name}", str(value))])
+
+
+def test_the_miniatures_files_are_what_the_offline_default_writes(tmp_path):
+    shipped = Path(__file__).parents[2] / "assets" / "miniature" / "prompts"
+    for file in shipped.glob("[!r]*.jsonl"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    written = script.main(["--data_dir", str(tmp_path), "--backend", "rule"])
+    assert {file.name: file.read_text() for file in written} == {
+        file.name: file.read_text() for file in shipped.glob("retrieved_*.jsonl")
+    }
