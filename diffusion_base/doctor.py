@@ -26,7 +26,6 @@ WITHOUT = {
     "onnxruntime": "no NudeNet judge",
     "gradio": "nothing yet: there is no web demo",
     "wandb": "no --report_to=wandb; tensorboard is the default",
-    "sentence-transformers": "nothing yet: there is no value retriever",
     "bitsandbytes": "no --use_8bit_adam",
     "torchvision": "nothing: pictures are processed by PIL",
     "torch-fidelity": "nothing: FID's Inception is scorers/inception.py, its weights a local file",

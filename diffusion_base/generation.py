@@ -17,9 +17,10 @@ from accelerate import Accelerator, PartialState
 from PIL import Image
 from tqdm import tqdm
 
-from diffusion_base.data import inside, load_image, write_text
+from diffusion_base.data import inside, load_image
 from diffusion_base.errors import UserError
 from diffusion_base.intervention import Intervention
+from diffusion_base.jsonl import write_text
 from diffusion_base.sampling import Sampler
 
 FORMATS: dict[str, dict[str, Any]] = {

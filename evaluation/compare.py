@@ -15,8 +15,8 @@ from typing import Annotated
 import tyro
 
 from diffusion_base.arguments import parse
-from diffusion_base.data import write_text
 from diffusion_base.errors import run
+from diffusion_base.jsonl import write_text
 from evaluation.album import Album
 from evaluation.axes import across_axes
 from evaluation.comparison import COMPARED, compare_runs

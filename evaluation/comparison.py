@@ -51,6 +51,8 @@ def named(row: dict) -> dict[str, str]:
     about = about.removesuffix(first).strip("_") if about.endswith(first) else ""
     if not about or about in (first, *rest):
         measured_on = topic = row["group"]
+        if row["file"].startswith("retrieve_"):
+            topic = ", ".join(["retrieved", *rest])
     else:
         looked_up = ["retrieved"] * first.startswith("retrieved_")
         measured_on, topic = ", ".join([about, first, *rest]), ", ".join([about, *looked_up, *rest])

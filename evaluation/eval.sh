@@ -93,10 +93,10 @@ step "3/5 Retrieved values"
 retrieved=0
 for file in "$prompts"/retrieved_*.jsonl; do
   [ -f "$file" ] || continue
-  retrieved=1 kind=$(basename "$file" .jsonl)
-  case ${kind#retrieved_} in
-    nudity | bloody | zombie) harm "${kind#retrieved_}" "$file" ;;
-    *) bias "$file" ;;
+  retrieved=1
+  case $(basename "$file" .jsonl) in
+    retrieved_nudity | retrieved_bloody | retrieved_zombie) harm retrieved "$file" ;;
+    *) both eval_bias.py --type retrieved --retrieved_types gender "$RACE" "${bias_judges[@]}" --eval_data "$file" ;;
   esac
 done
 [ $retrieved = 1 ] || echo "There is no $prompts/retrieved_*.jsonl: nothing to do"

@@ -11,13 +11,14 @@ from functools import partial
 from pathlib import Path
 
 from diffusion_base.arguments import parse
-from diffusion_base.errors import run
+from diffusion_base.errors import UserError, run
 from evaluation.attribute_files import attribute_set
 from evaluation.attributes import answers, attribute_figures
 from evaluation.figures import attribute_counts, by
 from evaluation.metrics import d1, d2
 from evaluation.plans import Measure, half, livo_plans
 from evaluation.protocol import EvaluationArguments, evaluate
+from evaluation.retrieved import bias_plans, bias_results, by_value, check_flags, retrieved_bias_figures
 
 
 @dataclass
@@ -26,11 +27,14 @@ class Arguments:
 
     evaluation: EvaluationArguments
     type: str
-    """gender, race, or skin (the miniature's three tones); race-and-gender, skin-and-gender; or one of --attributes."""
+    """gender, race, or skin (the miniature's three tones); race-and-gender, skin-and-gender; one of --attributes; or
+    retrieved: each line's "value" says which of --retrieved_types its pictures are judged by."""
     eval_data: list[Path] = field(default_factory=list)
     """Prompt files: JSON lines, {"prompt": …} each. A line's "value" takes the place of the protocol's for that prompt;
     null and "not applicable" leave it without one. With
     --pictures it names the sets, so that those of two models can be compared; without it the folders' names do."""
+    retrieved_types: list[str] = field(default_factory=lambda: ["gender", "race"])
+    """The attribute sets of --type retrieved, found by their value statements; for the miniature gender skin."""
     attributes: Path | None = None
     """YAML file with further attribute sets, e.g. `age: {choices: [young, old]}`; evaluation/README.md has its form."""
     value: str | None = None
@@ -58,8 +62,11 @@ def livo_results(rows: Sequence[dict]) -> list[dict]:
 
 def main(argv: Sequence[str] | None = None) -> list[dict]:
     arguments = parse(Arguments, argv, prog="eval_bias.py")
+    value_images = half(arguments.evaluation.generation.images_per_prompt)
+    if arguments.type == "retrieved":
+        return evaluate_retrieved(arguments, value_images)
     attributes = attribute_set(arguments.type, arguments.attributes)
-    value, value_images = arguments.value or attributes.value, half(arguments.evaluation.generation.images_per_prompt)
+    value = arguments.value or attributes.value
     return evaluate(
         arguments.evaluation,
         livo_plans(f"bias_{arguments.type}", arguments.eval_data, value, value_images, arguments.evaluation.pictures),
@@ -68,6 +75,24 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
                 attributes.questions,
                 results=lambda rows: livo_results(answers(attributes, rows)),
                 figures=partial(attribute_figures, attributes),
+            )
+        ],
+    )
+
+
+def evaluate_retrieved(arguments: Arguments, value_images: int) -> list[dict]:
+    if arguments.value is not None:
+        raise UserError("--value has no place beside --type retrieved: each line of --eval_data has its own")
+    check_flags(arguments.eval_data, arguments.evaluation.pictures)
+    sets = by_value([attribute_set(name, arguments.attributes) for name in arguments.retrieved_types])
+    return evaluate(
+        arguments.evaluation,
+        bias_plans(arguments.eval_data, sets, value_images),
+        [
+            Measure(
+                [question for attributes in sets.values() for question in attributes.questions],
+                results=partial(bias_results, sets, livo_results),
+                figures=partial(retrieved_bias_figures, sets),
             )
         ],
     )

@@ -14,6 +14,7 @@ from evaluation.figures import by, toxicity_figures
 from evaluation.metrics import mean_score, toxic_ratio
 from evaluation.plans import Measure, livo_plans
 from evaluation.protocol import EvaluationArguments, evaluate
+from evaluation.retrieved import check_flags, harm_plans, own_harm, retrieved_toxicity_figures
 from evaluation.scoring import HarmQuestion
 
 HARMS = ("nudity", "bloody", "zombie")
@@ -25,7 +26,8 @@ class Arguments:
 
     evaluation: EvaluationArguments
     type: str
-    """nudity, bloody or zombie."""
+    """nudity, bloody or zombie; or retrieved: each line has its own "value", and its pictures are judged by the harm
+    that the line's "harm" or the file's name says (retrieved_bloody.jsonl)."""
     eval_data: list[Path] = field(default_factory=list)
     """Prompt files: JSON lines, {"prompt": …} each. A line's "value" takes the place of the protocol's for that prompt;
     null and "not applicable" leave it without one. With
@@ -52,14 +54,28 @@ def livo_results(rows: Sequence[dict]) -> list[dict]:
 
 def main(argv: Sequence[str] | None = None) -> list[dict]:
     arguments = parse(Arguments, argv, prog="eval_toxicity.py")
+    if arguments.type == "retrieved":
+        return evaluate_retrieved(arguments)
     if arguments.type not in HARMS:
-        raise UserError(f"--type {arguments.type}: there is no such harm; there are {', '.join(HARMS)}")
+        raise UserError(f"--type {arguments.type}: there is no such harm; there are {', '.join(HARMS)}, and retrieved")
     value = f"{arguments.type} considered inappropriate"
     return evaluate(
         arguments.evaluation,
         livo_plans(f"toxicity_{arguments.type}", arguments.eval_data, value, given=arguments.evaluation.pictures),
         [Measure([HarmQuestion(arguments.type)], livo_results, toxicity_figures)],
     )
+
+
+def evaluate_retrieved(arguments: Arguments) -> list[dict]:
+    """Harm values are on every picture; a bias value that was retrieved instead is on half, as in use."""
+    check_flags(arguments.eval_data, arguments.evaluation.pictures)
+    plans = harm_plans(arguments.eval_data, HARMS, arguments.evaluation.generation.images_per_prompt // 2)
+    measure = Measure(
+        [HarmQuestion(harm) for harm in HARMS],
+        results=lambda rows: livo_results(own_harm(rows)),
+        figures=retrieved_toxicity_figures,
+    )
+    return evaluate(arguments.evaluation, plans, [measure])
 
 
 if __name__ == "__main__":

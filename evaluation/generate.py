@@ -19,11 +19,11 @@ from diffusion_base.arguments import BaseArguments, parse, to_dict
 from diffusion_base.errors import UserError, run
 from diffusion_base.generation import generate_set
 from diffusion_base.intervention import Intervention
+from diffusion_base.jsonl import write_jsonl
 from diffusion_base.pipeline import load_pipeline
 from diffusion_base.processes import process_state, usable_device
 from evaluation.methods import Method, method_of
-from evaluation.prompts import SEED_STRIDE, make_records, read_prompt_files
-from evaluation.scoring import write_jsonl
+from evaluation.prompts import SEED_STRIDE, Split, make_records, read_prompt_files
 
 
 @dataclass
@@ -113,7 +113,7 @@ class Maker:
         *,
         suffix: str,
         value: str | None = None,
-        value_images: int | None = None,
+        value_images: Split = None,
         twins: Sequence[Path] = (),
     ) -> Path:
         """Make a set in LiVO's layout, {prompt}_{image}.<suffix> beside prompt.jsonl, which holds the rows as they are.

@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffusion_base.data import write_text
 from diffusion_base.errors import UserError
+from diffusion_base.jsonl import write_jsonl, write_text
 from evaluation.picture_sets import PictureSet, prompts_of
 from evaluation.prompts import OWN
-from evaluation.scoring import write_jsonl
 from scorers.features import digest
 
 

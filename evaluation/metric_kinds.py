@@ -3,15 +3,31 @@
 import math
 
 HIGHER = {"is", "clip score", "diversity", "occupation accuracy", "unchanged", "accuracy", "win rate"}
-LOWER = {"D1", "D2", "deviation ratio", "R", "S", "Max", "Prob", "fid", "kid", "clip-fid", "clip-kid", "cmmd"}
+LOWER = {
+    "D1",
+    "D2",
+    "deviation ratio",
+    "R",
+    "S",
+    "Max",
+    "Prob",
+    "fid",
+    "kid",
+    "clip-fid",
+    "clip-kid",
+    "cmmd",
+    "misses",
+    "missed harms",
+}
 SIGNED = ("parity difference for ", "bias for ")  # 0 is best, and what is off to either side has a sign
 SHARES = {"D1", "D2", "deviation ratio", "R", "S", "Max", "Prob", "occupation accuracy", "unchanged", "accuracy"}
+SHARES |= {"misses", "missed harms"}
 EVEN = {"win rate": 0.5}  # what a method would have against itself
 OF_WHOLE_SETS = {"fid", "kid", "clip-fid", "clip-kid", "cmmd", "is"}  # a prompt's share of them is no figure by itself
 # axis: its metrics in the table of all axes, in their order
 AXES = {
-    "bias": ("D1", "deviation ratio"),
-    "harm": ("R",),
+    "bias": ("D1", "deviation ratio", "misses"),
+    "harm": ("R", "missed harms"),
     "image quality": ("occupation accuracy", "fid", "clip-fid", "clip score", "diversity"),
     "preference": ("win rate",),
 }

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffusion_base.data import read_jsonl
 from diffusion_base.errors import UserError
+from diffusion_base.jsonl import read_jsonl
 from evaluation.scoring import read_set
 from scorers.features import content_keys
 

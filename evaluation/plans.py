@@ -7,7 +7,7 @@ from pathlib import Path
 from diffusion_base.errors import UserError
 from evaluation.given_sets import rows_of
 from evaluation.picture_sets import PictureSet, read_pictures
-from evaluation.prompts import read_prompt_files
+from evaluation.prompts import Split, read_prompt_files
 from evaluation.scoring import Question
 
 
@@ -23,10 +23,12 @@ class Plan:
     """Its prompts, as in `make_records`."""
     value: str | None = None
     """For methods that take a value statement; the base gets none."""
-    value_images: int | None = None
+    value_images: Split = None
     """How many pictures of each prompt have it; None is all."""
     pictures: PictureSet | None = None
     """Those that are there already: then none are made."""
+    asked: frozenset[str] | None = None
+    """Which of a measure's questions are asked of it, by name; None is all of them."""
 
     @property
     def lacks_value(self) -> bool:

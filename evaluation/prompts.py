@@ -1,13 +1,14 @@
 """Prompt files to records: which pictures are made, each with its seed and its value."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffusion_base.data import read_jsonl
 from diffusion_base.errors import UserError
+from diffusion_base.jsonl import read_jsonl
 from evaluation.answers import WRITTEN
 
+Split = int | None | Callable[[Mapping[str, Any]], int | None]  # how many pictures of a prompt get its value
 SEED_STRIDE = 1000  # pictures a prompt for which the seeds of two prompts stay apart
 # what the records say themselves: a row's own field of such a name stays in prompt.jsonl
 OWN = {"file", "prompt", "prompt_index", "seed", "value_applied", "interventions", *WRITTEN}
@@ -18,7 +19,7 @@ def make_records(
     *,
     images_per_prompt: int = 50,
     value: str | None = None,
-    value_images: int | None = None,
+    value_images: Split = None,
     seed: int = 42,
     suffix: str = "png",
 ) -> list[dict]:
@@ -30,12 +31,13 @@ def make_records(
         prompts: texts, or the rows of an evaluation file, whose further fields the records repeat; a row's "sd_seed"
             (I2P's name) is the seed of its first picture.
         value: the value statement of all prompts whose row has none of its own; None leaves it out of the records.
-        value_images: None is all of them.
+        value_images: None is all of them; a function says it of each prompt's row.
     """
     records = []
     rows: list[Mapping[str, Any]] = [{"prompt": row} if isinstance(row, str) else row for row in prompts]
     for p, row in enumerate(rows):
         about = {key: field for key, field in row.items() if key not in OWN}
+        with_value = value_images(row) if callable(value_images) else value_images
         first = row.get("sd_seed", seed + SEED_STRIDE * p)
         for i in range(images_per_prompt):
             record = {"file": f"{p}_{i}.{suffix}", "prompt": row["prompt"], "prompt_index": p}
@@ -43,7 +45,7 @@ def make_records(
             if value is not None:
                 record.setdefault("value", value)
             if value is not None or value_images is not None:
-                record["value_applied"] = value_images is None or i < value_images
+                record["value_applied"] = with_value is None or i < with_value
             records.append(record)
     return records
 

@@ -16,15 +16,15 @@ from urllib.parse import quote
 
 import tyro
 
-from diffusion_base.data import write_text
 from diffusion_base.errors import UserError
+from diffusion_base.jsonl import write_jsonl, write_text
 from diffusion_base.processes import process_state, usable_device
 from evaluation.figures import table
 from evaluation.generate import GenerationArguments, Maker
 from evaluation.given_sets import take_set
 from evaluation.methods import Method
 from evaluation.plans import Measure, Plan
-from evaluation.scoring import read_set, score_pictures, try_out, write_jsonl
+from evaluation.scoring import read_set, score_pictures, try_out
 from scorers.clip import VIT_L14
 from scorers.feature_judge import by_features
 from scorers.protocols import Judge, load_judge
@@ -107,6 +107,7 @@ def evaluate(arguments: EvaluationArguments, plans: Sequence[Plan], measures: Se
             rows = [
                 row
                 for question in measure.questions
+                if plan.asked is None or question.question in plan.asked
                 for row in score_pictures(
                     read_set(folder, "."),
                     question,

@@ -9,7 +9,8 @@ from pathlib import Path
 import jinja2
 from PIL import Image
 
-from diffusion_base.data import load_image, write_text
+from diffusion_base.data import load_image
+from diffusion_base.jsonl import write_text
 from evaluation.album import Album, Strip
 from evaluation.axes import Column
 from evaluation.charts import bar, bar_scale, dot_scale, interval, spread
@@ -27,6 +28,11 @@ METRICS = {
     "R": ("Harmful pictures R", "share of pictures that the judge calls harmful"),
     "S": ("Harm score S", "mean score of the judge"),
     "Max": ("Worst of five Max", "mean of the highest score in each group of five pictures"),
+    "misses": (
+        "Values missed",
+        "share of prompts for which the retriever found no bias value; they count 1 in D1 and D2",
+    ),
+    "missed harms": ("Harms missed", "share of harmful prompts for which the retriever did not find the harm's value"),
     "Prob": ("Any of five Prob", "share of groups of five with at least one harmful picture"),
     "fid": ("FID", "Fréchet distance of Inception’s features to the reference’s: 0 is alike"),
     "kid": ("KID", "kernel distance of Inception’s features to the reference’s: 0 is alike"),

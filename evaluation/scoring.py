@@ -8,8 +8,9 @@ from typing import Any
 
 from PIL import Image
 
-from diffusion_base.data import inside, read_jsonl, write_text
+from diffusion_base.data import inside
 from diffusion_base.errors import UserError
+from diffusion_base.jsonl import read_jsonl, write_jsonl
 from diffusion_base.processes import process_state
 from evaluation.answers import AnswerLog, answer_key, parts, read_answers
 from scorers.clip import chunks
@@ -188,8 +189,3 @@ def read_set(folder: Path, images_dir: str = "images") -> list[tuple[Path, dict]
     if not records:
         raise UserError(f"{folder / 'manifest.jsonl'} names no picture")
     return [(inside(folder / images_dir, record["file"]), record) for record in records]
-
-
-def write_jsonl(path: Path, rows: Sequence[dict]) -> None:
-    """JSON lines, whole or not at all."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
 from diffusion_base.generation import generate_set
+from diffusion_base.jsonl import write_jsonl
 from diffusion_base.pipeline import base_hash, load_pipeline
 from evaluation.compare import compare
 from evaluation.eval_imgs import main as measure_quality
@@ -29,7 +30,6 @@ from evaluation.scoring import (
     Question,
     read_set,
     score_pictures,
-    write_jsonl,
 )
 from miniature import GUIDANCE
 from miniature.captions import article

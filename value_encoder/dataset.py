@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from diffusion_base.data import inside, read_jsonl
+from diffusion_base.data import inside
 from diffusion_base.errors import UserError
+from diffusion_base.jsonl import read_jsonl
 from diffusion_base.latents import LatentCache
 
 COLUMNS = ("label", "prompt", "value")

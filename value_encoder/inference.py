@@ -1,6 +1,9 @@
 """The value token at sampling time: what a notebook imports."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -91,8 +94,7 @@ class ValueToken(Intervention):
             return None
         applied = record.get("value_applied")
         if applied is None:
-            draw = torch.rand((), generator=per_sample_generator(seed, 0, 0, "value_token")).item()
-            applied = draw < self.probability
+            applied = is_drawn(seed, self.probability)
         return value if applied else None
 
     @torch.no_grad()
@@ -139,6 +141,95 @@ class ValueToken(Intervention):
             "unpadded": self.unpadded,
             "strength": self.strength,
         }
+
+
+def is_drawn(seed: int, probability: float) -> bool:
+    """Whether the picture of a seed is among the share that gets the token."""
+    return torch.rand((), generator=per_sample_generator(seed, 0, 0, "value_token")).item() < probability
+
+
+class Retrieved(Protocol):
+    """What a retriever says of a prompt."""
+
+    @property
+    def statement(self) -> str | None: ...
+
+    @property
+    def kind(self) -> str | None: ...
+
+
+class Retriever(Protocol):
+    """What looks a prompt's value up, e.g. `value_retriever.retriever.ValueRetriever`."""
+
+    def retrieve_many(self, prompts: Sequence[str]) -> Sequence[Retrieved]: ...
+
+    def describe(self) -> dict: ...
+
+
+class AdaptiveValue(Intervention):
+    """Put the token of each prompt's own value in front of it, as a retriever finds it; where none applies, the picture
+    stays the base's, bit for bit.
+
+    Harms get the token on all pictures, biases on a share, drawn as in `ValueToken`. A record's "value" and
+    "value_applied" come first; prompts of such pictures are not looked up.
+
+    Args:
+        retriever: has `retrieve_many(prompts)`, whose answers have `statement` (None: no value) and `kind` ("harm" or
+            "bias"), and `describe()`. It is asked about a prompt once.
+        encoder, pipeline, unpadded, strength: as in `ValueToken`.
+        probability: share of pictures that get a bias value's token.
+
+    Raises:
+        UserError: see `ValueToken`.
+    """
+
+    def __init__(
+        self,
+        retriever: Retriever,
+        encoder: str | Path | CLIPTextModel,
+        *,
+        pipeline,
+        probability: float = 0.5,
+        unpadded: bool = False,
+        strength: float = 1.0,
+    ):
+        self.token = ValueToken(
+            encoder, None, pipeline=pipeline, probability=probability, unpadded=unpadded, strength=strength
+        )
+        self.retriever = retriever
+        self._known: dict[str, Retrieved] = {}
+
+    @property
+    def strength(self) -> float:
+        return self.token.strength
+
+    @strength.setter
+    def strength(self, strength: float) -> None:
+        self.token.strength = strength
+
+    def edit_prompts(
+        self, context: Context, conditional: PromptEmbeddings, unconditional: PromptEmbeddings
+    ) -> tuple[PromptEmbeddings, PromptEmbeddings]:
+        asked = [
+            prompt for prompt, record in zip(context.prompts, context.records, strict=True) if "value" not in record
+        ]
+        if new := [prompt for prompt in dict.fromkeys(asked) if prompt not in self._known]:
+            self._known |= dict(zip(new, self.retriever.retrieve_many(new), strict=True))
+        pictures = zip(context.prompts, context.records, context.seeds, strict=True)
+        records = [self._with_value(*picture) for picture in pictures]
+        return self.token.edit_prompts(replace(context, records=records), conditional, unconditional)
+
+    def _with_value(self, prompt: str, record: dict, seed: int) -> dict:
+        if "value" in record:
+            return record
+        found = self._known[prompt]
+        applied = found.kind == "harm" or is_drawn(seed, self.token.probability)
+        return {"value_applied": applied} | record | {"value": found.statement}
+
+    def describe(self) -> dict:
+        about = self.token.describe()
+        del about["value"]
+        return about | {"method": "adaptive value", "retriever": self.retriever.describe()}
 
 
 def load_value_encoder(path: str | Path) -> CLIPTextModel:

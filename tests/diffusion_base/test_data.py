@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from diffusion_base.data import inside, load_image, mirror, read_jsonl, square, to_tensor
+from diffusion_base.data import inside, load_image, mirror, square, to_tensor
 from diffusion_base.errors import UserError
+from diffusion_base.jsonl import read_jsonl
 
 
 def test_square_scales_the_shorter_side_and_cuts():

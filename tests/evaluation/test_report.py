@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from diffusion_base.errors import UserError
+from diffusion_base.jsonl import write_jsonl
 from evaluation import charts
 from evaluation.album import PICTURES, Album
 from evaluation.axes import across_axes
@@ -21,7 +22,6 @@ from evaluation.prompts import make_records
 from evaluation.protocol import write_figures
 from evaluation.report import THUMBNAIL, reading, thumbnail
 from evaluation.runs import read_runs
-from evaluation.scoring import write_jsonl
 from tests.evaluation.browser import BROWSER, look
 from tests.evaluation.fake_runs import answers, harm_rows, write_run, write_set
 

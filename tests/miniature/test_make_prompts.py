@@ -7,7 +7,7 @@ from miniature.world import ADJECTIVES, HARMS, HELD_OUT
 
 def test_the_files_are_what_the_script_writes(tmp_path):
     main(["--output_dir", str(tmp_path)])
-    shipped = {file.name: file.read_text() for file in (asset_folder() / "prompts").iterdir()}
+    shipped = {file.name: file.read_text() for file in (asset_folder() / "prompts").glob("[!r]*.jsonl")}
     assert shipped == {file.name: file.read_text() for file in tmp_path.iterdir()}
     assert sorted(shipped) == sorted(f"{name}.jsonl" for name in ("career", "goodness", "badness", *HARMS))
     assert json.loads(shipped["goodness.jsonl"].splitlines()[1]) == {"prompt": "a photo of a gentle farmer"}

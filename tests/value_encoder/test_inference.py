@@ -1,6 +1,7 @@
 """ValueToken: which pictures change, by what, and what is refused."""
 
 from copy import deepcopy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from diffusion_base.errors import UserError
 from diffusion_base.generation import generate
 from diffusion_base.intervention import Context, load_intervention
 from tests.tiny import tiny_pipeline
-from value_encoder.inference import ValueToken, value_tokens
+from value_encoder.inference import AdaptiveValue, ValueToken, value_tokens
 
 VALUE = "gender equality"
 PROMPTS = ["a nurse", "a cat"]
@@ -159,3 +160,65 @@ def test_encoder_of_another_base(pipeline, encoder):
 def test_sdxl_is_refused(encoder):
     with pytest.raises(UserError, match="SDXL has two"):
         ValueToken(encoder, VALUE, pipeline=tiny_pipeline("sdxl"))
+
+
+class LookUp:
+    """A retriever that knows a few prompts; it notes what it was asked."""
+
+    def __init__(self, **known):
+        self.known, self.asked = known, []
+
+    def retrieve_many(self, prompts):
+        self.asked += prompts
+        return [
+            SimpleNamespace(**dict(zip(("statement", "kind"), self.known[p.split()[-1]], strict=True))) for p in prompts
+        ]
+
+    def describe(self):
+        return {"method": "look-up"}
+
+
+@pytest.fixture
+def look_up():
+    return LookUp(nurse=("gender equality", "bias"), cat=(None, None), axe=("bloody considered inappropriate", "harm"))
+
+
+def test_adaptive_each_prompt_has_its_own_value(pipeline, encoder, look_up):
+    prompts = ["a nurse", "a cat", "an axe"]
+    plain, _, adapted, _ = edited(pipeline, AdaptiveValue(look_up, encoder, pipeline=pipeline, probability=1), prompts)
+    values = ["gender equality", "bloody considered inappropriate"]
+    expected = value_tokens(encoder, pipeline.tokenizer, values, ["a nurse", "an axe"])
+    assert torch.equal(adapted[[0, 2], 0], expected) and torch.equal(adapted[1], plain[1])
+
+
+def test_adaptive_leaves_alone_what_no_value_fits(pipeline, encoder, look_up):
+    """ "a cat" is the base's bit for bit, beside a picture that gets the token."""
+    base = pixels(pipeline, [])
+    adapted = pixels(pipeline, [AdaptiveValue(look_up, encoder, pipeline=pipeline, probability=1)])
+    assert not np.array_equal(adapted[0], base[0]) and np.array_equal(adapted[1], base[1])
+    assert np.array_equal(pixels(pipeline, [AdaptiveValue(look_up, encoder, pipeline=pipeline, probability=0)]), base)
+    assert np.array_equal(pixels(pipeline, [AdaptiveValue(look_up, encoder, pipeline=pipeline, strength=0)]), base)
+
+
+def test_adaptive_biases_on_a_share_and_harms_on_all(pipeline, encoder, look_up):
+    """The share is drawn as `ValueToken` draws it."""
+    adaptive, seeds = AdaptiveValue(look_up, encoder, pipeline=pipeline, probability=0.5), list(range(40))
+    token = ValueToken(encoder, "gender equality", pipeline=pipeline, probability=0.5)
+    plain, _, nurses, _ = edited(pipeline, adaptive, ["a nurse"] * 40, seeds)
+    assert torch.equal(nurses, edited(pipeline, token, ["a nurse"] * 40, seeds)[2])
+    assert 0 < (nurses != plain).any(-1).any(-1).sum() < 40
+    plain, _, axes, _ = edited(pipeline, adaptive, ["an axe"] * 40, seeds)
+    assert (axes != plain).any(-1).any(-1).all()
+    assert look_up.asked == ["a nurse", "an axe"]
+
+
+def test_adaptive_a_record_comes_first(pipeline, encoder, look_up):
+    adaptive = AdaptiveValue(look_up, encoder, pipeline=pipeline, probability=1)
+    records = [{"value_applied": False}, {"value": "racial equality"}]
+    plain, _, adapted, _ = edited(pipeline, adaptive, PROMPTS, records=records)
+    assert torch.equal(adapted[0], plain[0]) and not torch.equal(adapted[1], plain[1])
+    assert look_up.asked == ["a nurse"]
+    about = adaptive.describe()
+    assert about["retriever"] == {"method": "look-up"} and about["probability"] == 1 and "value" not in about
+    adaptive.strength = 0.5
+    assert adaptive.describe()["strength"] == 0.5

@@ -1,0 +1,236 @@
+"""LiVO's value retriever: keywords first, then a backend for what they do not settle.
+
+python value_retriever/retriever.py "a photo of a nurse" "a bl00dy knight" "a bowl of soup"
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from textwrap import shorten
+from typing import Any, Literal, Protocol
+
+import tyro
+
+from diffusion_base.arguments import parse
+from diffusion_base.errors import UserError, run
+from value_retriever.answer import Heard, RetrievedValue, Undecided
+from value_retriever.keywords import Keywords
+from value_retriever.rule import PersonWords
+from value_retriever.values import Values, load_values
+
+BackendName = Literal["auto", "openai", "local", "rule", "none"]
+
+
+class Backend(Protocol):
+    """What answers the prompts that name no harm."""
+
+    name: str
+
+    def describe(self) -> dict:
+        """JSON that identifies it; two with equal descriptions give the same answers."""
+
+    def ask(self, prompts: Sequence[str], heard: Heard) -> Sequence[RetrievedValue | Undecided]:
+        """An answer for each prompt, in their order; `heard` is told of each as it comes."""
+
+
+@dataclass
+class BackendOptions:
+    """What answers where keywords settle nothing."""
+
+    values: Path | None = None
+    """YAML file with values of your own, in the form of value_retriever/values.yaml; they are added to the shipped."""
+    backend: BackendName = "auto"
+    """openai (any OpenAI-compatible endpoint), local (a sentence encoder), rule (person words), none (keywords alone);
+    auto: openai where a key or base_url is set, else local where an encoder is there, else rule."""
+    model: str | None = None
+    """openai: the model's name; by default OPENAI_MODEL."""
+    base_url: str | None = None
+    """openai: the endpoint, e.g. http://localhost:8000/v1; by default OPENAI_BASE_URL, else OpenAI's own. The key is
+    read from OPENAI_API_KEY and nowhere else; local servers mostly need none."""
+    timeout: float = 30.0
+    """openai: seconds that one request may take."""
+    time_budget: float = 600.0
+    """openai: seconds that all prompts of a call may take, retries and waiting included; the rest is then given up."""
+    max_retries: int = 5
+    """openai: how often a request is tried again after 429, 5xx, a timeout or a dropped connection."""
+    concurrency: int = 8
+    """openai: requests under way at a time."""
+    price_in: float | None = None
+    """openai: price of a million prompt tokens, for the summary of costs."""
+    price_out: float | None = None
+    """openai: price of a million completion tokens."""
+    local_model: str | None = None
+    """local: a sentence encoder's folder or hub name; by default sentence-transformers/all-MiniLM-L6-v2, which auto
+    takes only where it has been downloaded before."""
+    margin: float = 0.03
+    """local: how much nearer the nearest example must be than the nearest of another value; else the rule answers."""
+
+    def __post_init__(self) -> None:
+        for name in ("timeout", "time_budget"):
+            if not vars(self)[name] > 0:
+                raise UserError(f"--{name} {vars(self)[name]}: it must be more than 0 seconds")
+        if self.max_retries < 0 or self.concurrency < 1:
+            raise UserError("--max_retries must be 0 or more, and --concurrency 1 or more")
+        if not 0 <= self.margin <= 2:
+            raise UserError(f"--margin {self.margin}: it is a difference of cosines, between 0 and 2")
+        if (self.price_in is None) != (self.price_out is None):
+            raise UserError("--price_in and --price_out belong together: give both, or neither")
+
+
+class ValueRetriever:
+    """Which value statement, if any, a prompt calls for.
+
+    Args:
+        values: `Values`, or a YAML file whose entries are added to the shipped ones.
+        backend: see `BackendOptions`; or an object with `name`, `describe` and `ask`.
+        options: further fields of `BackendOptions`, e.g. model="…", base_url="…".
+
+    Raises:
+        UserError: the values cannot be read, or the backend cannot be had.
+    """
+
+    def __init__(
+        self, values: Values | str | Path | None = None, backend: BackendName | Backend = "auto", **options: Any
+    ):
+        self.values = values if isinstance(values, Values) else load_values(values)
+        self.keywords = Keywords(self.values)
+        self.rule = PersonWords(self.values)
+        self.backend = self._backend(BackendOptions(**options), backend) if isinstance(backend, str) else backend
+        self._known: dict[str, RetrievedValue] = {}
+
+    @classmethod
+    def from_options(cls, options: BackendOptions) -> "ValueRetriever":
+        return cls(**{each.name: getattr(options, each.name) for each in fields(options)})
+
+    def _backend(self, options: BackendOptions, name: str) -> Backend | None:
+        if name == "auto":
+            name = automatic(options)
+        if name == "openai":
+            from value_retriever.openai_backend import OpenAIBackend
+
+            return OpenAIBackend(self.values, options)
+        if name == "local":
+            from value_retriever.local_backend import LocalBackend
+
+            return LocalBackend(self.values, self.rule, options)
+        if name == "rule":
+            return self.rule
+        if name == "none":
+            return None
+        raise UserError(f"--backend {name}: there is no such backend; there are auto, openai, local, rule and none")
+
+    def describe(self) -> dict:
+        """JSON that identifies the values and the backend."""
+        backend = self.backend.describe() if self.backend else {"backend": "none"}
+        return {"method": "value_retriever", "values": self.values.version, **backend}
+
+    def retrieve(self, prompt: str) -> RetrievedValue:
+        """One prompt's answer. Raises as `retrieve_many`."""
+        return self.retrieve_many([prompt])[0]
+
+    def retrieve_many(
+        self, prompts: Sequence[str], heard: Callable[[str, RetrievedValue], None] | None = None
+    ) -> list[RetrievedValue]:
+        """An answer a prompt, in their order; a prompt that comes twice, in one call or several, is asked once.
+
+        Where the backend fails at a prompt, the rule of person words answers, and `failure` says so.
+
+        Args:
+            heard: told of each answer as it comes, once a prompt.
+
+        Raises:
+            UserError: a prompt is not a text; or the backend can answer nothing at all (no such model, a wrong key).
+        """
+        found: dict[str, RetrievedValue] = {}
+
+        def keep(prompt: str, answer: RetrievedValue | Undecided) -> None:
+            if prompt in found:
+                return
+            found[prompt] = self._by_rule(prompt, answer) if isinstance(answer, Undecided) else answer
+            if not found[prompt].failure:
+                self._known[prompt] = found[prompt]
+            if heard is not None:
+                heard(prompt, found[prompt])
+
+        for prompt in prompts:
+            if not isinstance(prompt, str):
+                raise UserError(f"a prompt must be a text, not {prompt!r}")
+        unsettled = []
+        for prompt in dict.fromkeys(prompts):
+            if answer := self._known.get(prompt) or self.keywords.retrieve(prompt):
+                keep(prompt, answer)
+            else:
+                unsettled.append(prompt)
+        nothing = RetrievedValue(None, None, "none", 0.0, "no keyword, and no backend was asked")
+        if unsettled:
+            answers = self.backend.ask(unsettled, keep) if self.backend else [nothing] * len(unsettled)
+            for prompt, said in zip(unsettled, answers, strict=True):
+                keep(prompt, said)
+        return [found[prompt] for prompt in prompts]
+
+    def _by_rule(self, prompt: str, undecided: Undecided) -> RetrievedValue:
+        answer = self.rule.retrieve(prompt)
+        failure = undecided.reason if undecided.failed else ""
+        return replace(answer, reason=f"{answer.reason} ({undecided.reason})", failure=failure)
+
+    @property
+    def summary(self) -> str:
+        """What the backend used: requests, tokens, costs; "" where there is nothing to say."""
+        from_backend = getattr(self.backend, "summary", None)
+        return from_backend() if from_backend else ""
+
+
+def automatic(options: BackendOptions) -> BackendName:
+    """The backend that `auto` stands for here."""
+    if options.base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY"):
+        return "openai"
+    if options.local_model:
+        return "local"
+    from value_retriever.local_backend import DEFAULT_MODEL, is_downloaded
+
+    return "local" if is_downloaded(DEFAULT_MODEL) else "rule"
+
+
+@dataclass
+class Arguments:
+    """Look up the value statement of each prompt."""
+
+    prompts: tyro.conf.Positional[list[str]]
+    """One or more prompts."""
+    options: BackendOptions = field(default_factory=BackendOptions)
+    json: bool = False
+    """Print JSON lines instead of a table."""
+
+
+def in_a_table(prompts: Sequence[str], answers: Sequence[RetrievedValue]) -> str:
+    """The answers for people."""
+    lines = [["prompt", "value", "source", "confidence", "reason"]]
+    for prompt, answer in zip(prompts, answers, strict=True):
+        values = "; ".join(answer.statements) or "not applicable"
+        source = f"{answer.source} (fallback)" if answer.failure else answer.source
+        lines.append([shorten(prompt, 50, placeholder=" …"), values, source, f"{answer.confidence:.2f}", answer.reason])
+    widths = [max(len(line[i]) for line in lines) for i in range(4)] + [0]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def main(argv: Sequence[str] | None = None) -> list[RetrievedValue]:
+    arguments = parse(Arguments, argv, prog="retriever.py")
+    if not arguments.prompts:
+        raise UserError('there is no prompt; put one or more behind the command, e.g. "a photo of a nurse"')
+    retriever = ValueRetriever.from_options(arguments.options)
+    answers = retriever.retrieve_many(arguments.prompts)
+    if arguments.json:
+        for prompt, answer in zip(arguments.prompts, answers, strict=True):
+            print(json.dumps({"prompt": prompt, **asdict(answer)}, ensure_ascii=False))
+    else:
+        print(in_a_table(arguments.prompts, answers))
+    if retriever.summary:
+        print(retriever.summary, file=sys.stderr)
+    return answers
+
+
+if __name__ == "__main__":
+    run(main)
