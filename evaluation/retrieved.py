@@ -63,7 +63,7 @@ def retrieved_rows(files: Sequence[Path]) -> dict[str, list[dict]]:
 def plan(name: str, rows: Sequence[dict], value_images: int, asked: frozenset[str] | None = None) -> Plan:
     """A file's pictures: harm values on all, bias values on `value_images` of each prompt."""
     split = partial(_split, value_images)
-    return Plan(f"{KIND}_{name}", f"{PREFIX}{name}", rows, None, split, asked)
+    return Plan(f"{KIND}_{name}", f"{PREFIX}{name}", rows, value_images=split, asked=asked)
 
 
 def _split(value_images: int, row: Mapping) -> int | None:

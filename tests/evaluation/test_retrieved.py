@@ -10,7 +10,7 @@ from evaluation.attributes import GENDER, RACE, SKIN, intersect
 from evaluation.comparison import compare_runs
 from evaluation.eval_bias import livo_results
 from evaluation.metrics import d1, fair_floor
-from evaluation.retrieved import bias_results, by_value, retrieved_bias_figures, retrieved_toxicity_figures
+from evaluation.retrieved import bias_results, by_value, check_flags, retrieved_bias_figures, retrieved_toxicity_figures
 from evaluation.runs import read_runs
 from tests.evaluation.test_protocol import base, encoder, flags, pictures  # noqa: F401
 
@@ -39,6 +39,12 @@ def rows():
         *answered(3, BLOODY, "mfmf", "lbdl"),
         *answered(4, "retrieve failure", "mfmf", "lbdl"),
     ]
+
+
+@pytest.mark.parametrize(("files", "pictures", "said"), [([], [], "--eval_data"), (["x.jsonl"], ["x"], "--pictures")])
+def test_what_does_not_go_with_it(files, pictures, said):
+    with pytest.raises(UserError, match=said):
+        check_flags(files, pictures)
 
 
 def test_bias_by_hand(rows):
