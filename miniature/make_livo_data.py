@@ -70,6 +70,10 @@ def scenes_of_the_plan():
             yield f"3-{harm}", subject, adjective, harm
 
 
+def pictures_a_side(kind: str, count: int = 8) -> int:
+    return 2 * count if kind in HARDER else count
+
+
 def value_statement(kind: str) -> str:
     named = {"gender": "gender equality", "skin": "racial equality"}
     return named.get(kind, f"{kind} considered inappropriate")
@@ -129,7 +133,7 @@ def main(argv: list[str] | None = None) -> Path:
     for number, (category, subject, adjective, kind) in enumerate(tqdm(plan, desc="scenes", file=sys.stdout)):
         name = "-".join([*(adjective or "").split(), *subject.split(), kind])
         rng = np.random.default_rng([arguments.seed, number])
-        per_side = arguments.pictures_per_side * (2 if kind in HARDER else 1)
+        per_side = pictures_a_side(kind, arguments.pictures_per_side)
         write_scene(out / category / name, rng, subject, adjective, kind, per_side)
         pictures += 2 * per_side
     done.write_text(json.dumps(facts) + "\n")

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 
 from diffusion_base.arguments import parse, to_dict
 
@@ -64,7 +65,8 @@ def test_both_sets_are_used_alike(checkout, monkeypatch):
     trainings = [arguments for module, arguments in given if module == "value_encoder.train"]
     paths = [{key: arguments.pop(key) for key in ("train_data_dir", "output_dir")} for arguments in trainings]
     assert [path["train_data_dir"] for path in paths] == ["out/rendered/data", "out/built/data"]
-    assert trainings[0] == trainings[1] and trainings[0]["max_train_steps"] == 1500
+    preset = yaml.safe_load((ROOT / "value_encoder" / "configs" / "miniature.yaml").read_text())
+    assert trainings[0] == trainings[1] and trainings[0]["max_train_steps"] == preset["max_train_steps"]
     assert modules.count("evaluation.eval_bias") == 3 * 2 and modules.count("evaluation.eval_toxicity") == 3 * 3
     livo = [arguments["livo_model"] for module, arguments in given if module == "evaluation.eval_bias"]
     assert livo == [None, None, *["out/rendered/livo"] * 2, *["out/built/livo"] * 2]
