@@ -10,6 +10,8 @@
 #   --max_train_steps N         training steps (as in concept_vectors/configs/miniature.yaml)
 #   --images_per_occupation N   pictures of an occupation in the WinoBias protocol (200)
 #   --images_per_prompt N       pictures of a prompt in the others (6)
+#
+# PRECISION in the environment, no or bf16, takes the place of whichever pays on this machine.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -30,7 +32,7 @@ done
 . scripts/setup.sh
 setup
 threads=$("$python" -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
-precision=$("$python" -c 'from diffusion_base.doctor import best_precision; print(best_precision())') # bf16 where it pays
+precision=${PRECISION:-$("$python" -c 'from diffusion_base.doctor import best_precision; print(best_precision())')}
 step() { printf '\n[%d s] %s\n' "$SECONDS" "$1"; }
 SECONDS=0
 

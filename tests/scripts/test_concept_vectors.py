@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 LINKED = ("assets", "concept_vectors", "pyproject.toml", "constraints.txt", "scripts")
 NOTED = 'import json, sys; print(json.dumps(sys.argv[1:]), file=open("commands.log", "a"))'
 CHEAP = {  # what makes each step a matter of seconds
-    "concept_vectors.create_data": "--num_inference_steps 2 --mixed_precision no",
-    "concept_vectors/train.py": "--num_images_per_val_prompt 0 --train_batch_size 11 --mixed_precision no",
-    "scripts/concept_protocols.py": "--num_inference_steps 2 --mixed_precision no",
+    "concept_vectors.create_data": "--num_inference_steps 2",
+    "concept_vectors/train.py": "--num_images_per_val_prompt 0 --train_batch_size 11",
+    "scripts/concept_protocols.py": "--num_inference_steps 2",
 }
 
 
@@ -42,10 +42,10 @@ def checkout(tmp_path) -> Path:
 def script(checkout: Path, *options: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         ["bash", str(checkout / "scripts" / "concept_vectors.sh"), *options],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PRECISION": "no"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
     )
 
 
