@@ -38,20 +38,21 @@ def over_strength(
         ]
         pictures: dict[str, list[Image.Image]] = {}
         for (prompt, name, _), *strip in zip(rows, *columns, strict=True):
-            pictures.setdefault(re.sub(r"\W+", "-", f"{name} {prompt}")[:80], []).append(side_by_side(strip))
+            pictures.setdefault(re.sub(r"\W+", "-", f"{name} {prompt}")[:80], []).append(grid([strip]))
         plot_loss(folder.parent)
         return pictures
 
     return validate
 
 
-def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures of one size in a row."""
-    width, height = pictures[0].size
-    row = Image.new("RGB", (width * len(pictures), height))
-    for i, picture in enumerate(pictures):
-        row.paste(picture, (i * width, 0))
-    return row
+def grid(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
+    """Pictures of one size in rows of one length, without gaps."""
+    width, height = rows[0][0].size
+    whole = Image.new("RGB", (width * len(rows[0]), height * len(rows)))
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            whole.paste(picture, (x * width, y * height))
+    return whole
 
 
 def plot_loss(output_dir: Path) -> None:
