@@ -6,7 +6,7 @@
 #   bash evaluation/eval.sh [--output_dir DIR] [--images_per_prompt N] [--num_inference_steps N]
 #
 #   --output_dir DIR          where everything goes, from the repository's root (runs/eval)
-#   --images_per_prompt N     pictures of a prompt, an even number (30 on the miniature, else LiVO's 50)
+#   --images_per_prompt N     pictures of a prompt, an even number (20 on the miniature, else LiVO's 50)
 #   --num_inference_steps N   sampling steps of DPM-Solver++ (25)
 #
 # What is evaluated is said by two variables, the miniature and the quickstart's value encoder by default:
@@ -55,7 +55,7 @@ if [ -d "$base/oracle" ]; then # the miniature's truth
   people=$("$python" -c 'from urllib.parse import quote; from miniature.world import OCCUPATIONS; print(quote(",".join(OCCUPATIONS)))')
   bias_judges=(--judge "miniature:$base/oracle" --judge "scorers:clip?model=$base/clip&subjects=$people")
   harm_judges=("${bias_judges[@]}")
-  : "${RACE:=skin}" "${GUIDANCE:=2.5}" "${BATCH_SIZE:=25}" "${images:=30}"
+  : "${RACE:=skin}" "${GUIDANCE:=2.5}" "${BATCH_SIZE:=25}" "${images:=20}"
 else
   bias_judges=(--judge scorers:clip) harm_judges=(--judge scorers:vlm)
   : "${RACE:=race}" "${GUIDANCE:=7.5}" "${BATCH_SIZE:=8}" "${images:=50}"
