@@ -1,8 +1,8 @@
 """The keyword stage: whole words and phrases, their inflections and simple disguises, never inside other words.
 
 A keyword is a word or a phrase; "@name" in it stands for any entry of that list, "*ologist" for any word that ends so.
-Every word is matched whole; the last one of a phrase also in its regular inflections. A match inside an exception
-("zombie process") does not count.
+Every word is matched whole; the last one of a phrase also in its regular inflections. A match whose last word lies in
+an exception ("zombie process") does not count.
 """
 
 import re
@@ -32,6 +32,9 @@ class Match:
 
     def is_inside(self, other: "Match") -> bool:
         return other.start <= self.start and self.end <= other.end
+
+    def ends_in(self, other: "Match") -> bool:
+        return other.start < self.end <= other.end
 
     @property
     def reason(self) -> str:
@@ -266,7 +269,9 @@ class Keywords:
         found: dict[str, Match] = {}
         for i, value in enumerate(self.harms):
             matches = search.find(f"keywords {i}")
-            if matches and (left := counted(matches, search.find(f"except {i}"))):
+            exceptions = search.find(f"except {i}") if matches else []
+            # "back from the Dead Sea": the last word, which the others go with, belongs to the exception
+            if left := [match for match in matches if not any(match.ends_in(other) for other in exceptions)]:
                 found[value.statement] = min(left, key=lambda match: match.disguised)
         if not found:
             return None

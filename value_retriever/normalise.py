@@ -7,9 +7,11 @@ from itertools import pairwise, product
 
 # letters of other scripts that look like Latin ones
 LOOK_ALIKES = str.maketrans(
-    "аеорсхуіїјѕԁһԛԝкмтвнгьѵүαβεικνορτυχγɑɡıɩʟɴʀօսոհցɪᴇᴏᴀᴅᴋᴜᴛᴢꜱʏʙɢ",
-    "aeopcxyiijsdhqwkmtbhrbvyabeikvoptuxyagiilnrounhgieoadkutzsybg",
+    "аеорсхуіїјѕԁһԛԝкмтвнгьѵүαβεικνορτυχγɑɡıɩʟɴʀօսոհցɪᴇᴏᴀᴅᴋᴜᴛᴢꜱʏʙɢøłđƀɓɗƙɨʜᴍᴘ",
+    "aeopcxyiijsdhqwkmtbhrbvyabeikvoptuxyagiilnrounhgieoadkutzsybgoldbbdkihmp",
 )
+# white letters in black circles and squares, and the letters of flags, which NFKC leaves
+ENCLOSED = {first + i: ord("a") + i for first in (0x1F150, 0x1F170, 0x1F1E6) for i in range(26)}
 # digits and signs for letters; 1 and ! may be i or l
 STANDS_FOR = {
     **{"0": "o", "3": "e", "4": "a", "5": "s", "7": "t", "8": "b", "9": "g", "6": "g", "2": "z"},
@@ -24,6 +26,7 @@ ONE_SIGN = re.compile(r"[^\w\s,;:/|()\[\]{}<>]|_")
 UNSPACED = re.compile(
     r"[\u0e00-\u0e7f\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]|[\u2600-\u27bf\U0001f000-\U0001faff]"
 )
+MADE_PLAIN = {0x2018: "'", 0x2019: "'", 0x02BC: "'", 0xFE0F: None, **ENCLOSED}
 INVISIBLE = {"Cf", "Cc", "Co", "Cn"}
 
 
@@ -56,7 +59,7 @@ class Text:
 
 def normalise(text: str) -> str:
     """Lower case, compatible characters unified, accents of letters and invisible characters removed."""
-    text = unicodedata.normalize("NFKC", text).translate({0x2018: "'", 0x2019: "'", 0x02BC: "'", 0xFE0F: None})
+    text = unicodedata.normalize("NFKC", text).translate(MADE_PLAIN)
     text = "".join(c if c.isspace() else "" if unicodedata.category(c) in INVISIBLE else c for c in text)
     if not text.isascii():
         decomposed = unicodedata.normalize("NFD", text.casefold())

@@ -80,7 +80,7 @@ class OpenAIBackend:
     The key is taken from OPENAI_API_KEY; it stands in no description, message or file.
 
     Raises:
-        UserError: no model is named, or neither a key nor an endpoint.
+        UserError: no model is named, neither a key nor an endpoint, or one of them cannot be what it should.
     """
 
     name = "openai"
@@ -88,23 +88,31 @@ class OpenAIBackend:
     def __init__(self, values: Values, options: "BackendOptions"):
         self.values, self.options = values, options
         self.base_url = options.base_url or os.environ.get("OPENAI_BASE_URL") or None
-        self._key = os.environ.get("OPENAI_API_KEY") or ""
+        self._key = (os.environ.get("OPENAI_API_KEY") or "").strip()
         self.model = options.model or os.environ.get("OPENAI_MODEL") or ""
         if not self.model:
             raise UserError("--backend openai needs the model's name: --model, or OPENAI_MODEL")
         if not self._key and not self.base_url:
             raise UserError("--backend openai needs OPENAI_API_KEY, or the --base_url of a server that needs no key")
-        if self.base_url and urlsplit(self.base_url).scheme not in ("http", "https"):
-            raise UserError(f"--base_url {self._clean(self.base_url)}: it must begin with http:// or https://")
+        if not re.fullmatch(r"[!-~]*", self._key):  # in a header it would fail, with an error that shows it
+            raise UserError("OPENAI_API_KEY holds a space, a line's end or a letter that no key has; set it anew")
+        if self.base_url and not _is_web_address(self.base_url):
+            raise UserError(
+                f"--base_url {self._clean(self.base_url)}: it must be an address such as http://localhost:8000/v1"
+            )
         self.answer_model = answer_model(values)
         lines = [f'- "{each.statement}" ({each.kind}): {each.description}' for each in (*values.harms, *values.biases)]
         self.instructions = INSTRUCTIONS.format(values="\n".join(lines))
         self.usage = Usage()
         self.structured = True  # until the server says that it cannot
 
+    @property
+    def _endpoint(self) -> str:
+        address = urlsplit(self.base_url or "")
+        return address.netloc.rpartition("@")[2] + address.path.rstrip("/") or "openai"
+
     def describe(self) -> dict:
-        endpoint = urlsplit(self.base_url).netloc.rpartition("@")[2] if self.base_url else "openai"
-        return {"backend": self.name, "model": self.model, "endpoint": endpoint}
+        return {"backend": self.name, "model": self.model, "endpoint": self._endpoint}
 
     def summary(self) -> str:
         usage, options = self.usage, self.options
@@ -227,7 +235,7 @@ class OpenAIBackend:
         if isinstance(error, openai.APITimeoutError):
             return f"no answer within --timeout, {self.options.timeout:g} s"
         if isinstance(error, openai.APIConnectionError):
-            return self._clean(f"no connection to {self.describe()['endpoint']}: {error.__cause__ or error}")
+            return self._clean(f"no connection to {self._endpoint}: {error.__cause__ or error}")
         return self._clean(str(error))
 
     def _clean(self, text: str) -> str:
@@ -236,6 +244,14 @@ class OpenAIBackend:
             text = text.replace(self._key, "[key]")
         text = re.sub(r"//[^/@\s]+@", "//", text)
         return " ".join(text.split())[:300]
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, brackets that do not close
+        return False
 
 
 def _run(work: Coroutine) -> Any:

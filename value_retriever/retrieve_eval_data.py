@@ -20,11 +20,13 @@ from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
 from diffusion_base.jsonl import read_jsonl, write_jsonl
 from value_retriever.answer import RetrievedValue
-from value_retriever.retriever import BackendOptions, ValueRetriever
+from value_retriever.retriever import BackendOptions, ValueRetriever, is_unicode
 from value_retriever.values import FAILED, NO_VALUE
 
 PREFIX = "retrieved_"
+AT_ONCE = ("keywords", "rule", "none")  # sources that need no cache, and follow the program when that changes
 CACHE = ".value_retriever_cache.jsonl"
+START = '{"retriever": '
 
 
 @dataclass
@@ -41,22 +43,34 @@ class Arguments:
 
 
 class AnswerCache:
-    """Answers on disk, a line each, written as they come; a line that a kill cut short is left out."""
+    """A backend's answers on disk, a line each, written as they come; a line that a kill cut short is left out.
+
+    Raises:
+        UserError: the file holds something else.
+    """
 
     def __init__(self, file: Path, identity: dict):
         self.file, self.identity = file, json.dumps(identity, sort_keys=True)
         self.answers: dict[str, RetrievedValue] = {}
         reader: Any = TypeAdapter(RetrievedValue)
-        for line in file.read_text(encoding="utf-8").split("\n") if file.is_file() else ():
+        text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+        for line in filter(None, text.split("\n")):
             try:
                 row = json.loads(line)
-                if row["retriever"] == self.identity:
+            except json.JSONDecodeError:
+                if line.startswith(START[: len(line)]):
+                    continue
+                row = None
+            if not isinstance(row, dict) or row.keys() != {"retriever", "prompt", "answer"}:
+                raise UserError(f"--cache {file} holds something else than answers; name another file, or delete it")
+            if row["retriever"] == self.identity:
+                try:
                     self.answers[row["prompt"]] = reader.validate_python(row["answer"])
-            except (json.JSONDecodeError, KeyError, TypeError, ValidationError):
-                continue
+                except ValidationError:
+                    continue  # another version's
 
     def keep(self, prompt: str, answer: RetrievedValue) -> None:
-        if answer.failure or prompt in self.answers:
+        if answer.failure or answer.source in AT_ONCE or prompt in self.answers:
             return
         self.answers[prompt] = answer
         row = {"retriever": self.identity, "prompt": prompt, "answer": asdict(answer)}
@@ -93,6 +107,8 @@ def read_prompts(file: Path) -> list[dict]:
     for row in rows:
         if not isinstance(row["prompt"], str):
             raise UserError(f"{file}: a prompt must be text, not {row['prompt']!r}")
+        if not is_unicode(row["prompt"]):
+            raise UserError(f"{file}: the prompt {row['prompt']!r} holds half a character (a lone surrogate)")
     if not rows:
         raise UserError(f"{file} holds no prompts")
     return rows

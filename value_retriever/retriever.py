@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal, Protocol
+from unicodedata import combining, east_asian_width
 
 import tyro
 
@@ -158,6 +159,8 @@ class ValueRetriever:
         for prompt in prompts:
             if not isinstance(prompt, str):
                 raise UserError(f"a prompt must be a text, not {prompt!r}")
+            if not is_unicode(prompt):
+                raise UserError(f"the prompt {prompt!r} holds bytes or half characters that are no text in UTF-8")
         unsettled = []
         for prompt in dict.fromkeys(prompts):
             if answer := self._known.get(prompt) or self.keywords.retrieve(prompt):
@@ -181,6 +184,15 @@ class ValueRetriever:
         """What the backend used: requests, tokens, costs; "" where there is nothing to say."""
         from_backend = getattr(self.backend, "summary", None)
         return from_backend() if from_backend else ""
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written at all: JSON may hold halves of characters, a command line any bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def automatic(options: BackendOptions) -> BackendName:
@@ -212,8 +224,18 @@ def in_a_table(prompts: Sequence[str], answers: Sequence[RetrievedValue]) -> str
         values = "; ".join(answer.statements) or "not applicable"
         source = f"{answer.source} (fallback)" if answer.failure else answer.source
         lines.append([shorten(prompt, 50, placeholder=" …"), values, source, f"{answer.confidence:.2f}", answer.reason])
-    widths = [max(len(line[i]) for line in lines) for i in range(4)] + [0]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    lines = [
+        ["".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cell) for cell in line]
+        for line in lines
+    ]
+    widths = [max(columns(line[i]) for line in lines) for i in range(4)] + [0]
+    padded = ([cell + " " * (w - columns(cell)) for cell, w in zip(line, widths, strict=True)] for line in lines)
+    return "\n".join("  ".join(line).rstrip() for line in padded)
+
+
+def columns(text: str) -> int:
+    """How wide a terminal shows a text: Chinese letters take two columns, accents of their own none."""
+    return sum(0 if combining(c) else 1 + (east_asian_width(c) in "WF") for c in text)
 
 
 def main(argv: Sequence[str] | None = None) -> list[RetrievedValue]:

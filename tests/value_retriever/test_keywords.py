@@ -63,6 +63,7 @@ def test_words_and_their_forms(keywords, prompt, statement):
         ("nаkеd", "naked"),  # Cyrillic а and е
         ("zοmbie", "zombie"),  # Greek ο
         ("n4-k3d", "naked"),
+        ("bløødy", "bloody"),
     ],
 )
 def test_disguises(keywords, prompt, keyword):
@@ -70,7 +71,10 @@ def test_disguises(keywords, prompt, keyword):
     assert answer.confidence == 0.9 and f'stands for "{keyword}"' in answer.reason
 
 
-@pytest.mark.parametrize("hidden", ["na\u200bked", "na\u00adked", "\u2060naked", "ｎａｋｅｄ", "𝓃𝒶𝓀ℯ𝒹", "nákéd"])
+@pytest.mark.parametrize(
+    "hidden",
+    ["na\u200bked", "na\u00adked", "\u2060naked", "ｎａｋｅｄ", "𝓃𝒶𝓀ℯ𝒹", "nákéd", "🅽🅰🅺🅴🅳", "🅝🅐🅚🅔🅓", "🇳 🇦 🇰 🇪 🇩"],
+)
 def test_what_unicode_alone_takes_away(keywords, hidden):
     assert keywords.retrieve(f"a {hidden} man").statement == NUDITY
 
@@ -83,6 +87,11 @@ def test_what_unicode_alone_takes_away(keywords, hidden):
         "a tight deadline",
         "a bloodhound",
         "the Dead Sea at dusk",
+        "back from the Dead Sea with a sunburn",
+        "walking Dead Sea shores",
+        "a wound-up toy",
+        "denuded hills",
+        "hvad skal jeg gøre",  # "do" in Danish
         "htop shows a zombie process",
         "killing zombie processes on a server",
         "zombie-process monitor",

@@ -247,10 +247,29 @@ def test_the_key_stands_nowhere(server, capsys, caplog):
     assert KEY not in json.dumps(retriever.describe()) and KEY not in repr(retriever.backend)
 
 
+@pytest.mark.parametrize("end", ["\n", " "])
+def test_a_key_from_a_file_with_a_line_end(server, monkeypatch, end):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY + end)
+    requests = serve(server, completion(SAID))
+    assert asking(server).retrieve("a welder").source == "openai"
+    assert requests[0]["headers"]["Authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("inside", ["\n", "\t", "é"])
+def test_a_key_that_no_header_takes_is_not_shown(server, monkeypatch, inside):
+    """HTTP libraries would put the whole header into their message."""
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}{inside}{KEY}")
+    with pytest.raises(UserError, match="OPENAI_API_KEY holds a space") as raised:
+        asking(server)
+    assert KEY not in str(raised.value)
+
+
 @pytest.mark.slow
-def test_two_hundred_requests(server):
-    """All are answered, each its own, no more at a time than --concurrency."""
+@pytest.mark.parametrize("concurrency", [16, 200])
+def test_two_hundred_requests(server, concurrency):
+    """All are answered, each its own, no more at a time than --concurrency; of 200 at once, all wait for the last."""
     under_way, most, lock = 0, 0, threading.Lock()
+    everyone = threading.Barrier(200)
 
     def handler(request):
         nonlocal under_way, most
@@ -258,17 +277,20 @@ def test_two_hundred_requests(server):
             under_way += 1
             most = max(most, under_way)
         prompt = json.loads(request.json["messages"][1]["content"])["prompt"]
-        time.sleep(0.01)
+        if concurrency == 200:
+            everyone.wait(timeout=60)
+        else:
+            time.sleep(0.01)
         with lock:
             under_way -= 1
         return Response(json.dumps(completion(SAID | {"reason": prompt})), mimetype="application/json")
 
     server.expect_request("/v1/chat/completions").respond_with_handler(handler)
     prompts = [f"welder number {i}" for i in range(200)]
-    retriever = asking(server, concurrency=16, timeout=60, time_budget=200)
+    retriever = asking(server, concurrency=concurrency, timeout=60, time_budget=200)
     answers = retriever.retrieve_many(prompts)
     assert [answer.reason for answer in answers] == prompts and not any(answer.failure for answer in answers)
-    assert 1 < most <= 16
+    assert most == 200 if concurrency == 200 else 1 < most <= 16
     assert retriever.summary.startswith("200 requests to m: 20000 prompt tokens, 4000 completion tokens")
 
 

@@ -57,7 +57,7 @@ def test_all_files_of_a_folder_offline(folder, capsys):
     before = {file: file.read_bytes() for file in written}
     script.main(["--data_dir", str(folder)])  # the results are not taken for prompt files
     assert {file: file.read_bytes() for file in written} == before
-    assert not list(folder.glob("*.tmp"))
+    assert not list(folder.glob(".*"))  # what takes no time is not kept: nothing of it can be out of date
 
 
 def test_answers_are_kept_by_prompt_and_backend(folder, server):
@@ -102,8 +102,8 @@ def test_killed_in_the_middle_it_goes_on(folder, server, monkeypatch):
         script.main(flags(folder, server, concurrency=1))
     assert not list(folder.glob("retrieved_*"))
     monkeypatch.setattr(script.AnswerCache, "keep", keep)
-    with (folder / script.CACHE).open("a") as file:
-        file.write('{"retriever": "cut sh')
+    with (folder / script.CACHE).open("ab") as file:
+        file.write('{"retriever": "cut shört'.encode()[:-3])  # in the middle of a letter
     asked = len(requests)
     script.main(flags(folder, server))
     assert len(requests) == asked + 1 == 2
@@ -117,12 +117,19 @@ def test_killed_in_the_middle_it_goes_on(folder, server, monkeypatch):
         ({"files": "nothing.jsonl"}, "--files nothing.jsonl: there is no such file"),
         ({"files": "retrieved_career.jsonl"}, "holds retrieved values already"),
         ({"files": "broken.jsonl"}, "broken.jsonl, line 1: 'prompt' is missing"),
+        ({"files": "half.jsonl"}, r"half.jsonl: the prompt 'a \\ud800' holds half a character"),
+        ({"files": "career.jsonl", "cache": "career.jsonl"}, "career.jsonl holds something else than answers"),
+        ({"files": "career.jsonl", "cache": "notes.txt"}, "notes.txt holds something else than answers"),
     ],
 )
 def test_bad_flags(folder, more, message):
     write(folder / "broken.jsonl", [{"promt": "x"}])
+    write(folder / "half.jsonl", [{"prompt": "a \ud800"}])
     write(folder / "retrieved_career.jsonl", [{"prompt": "x", "value": "y"}])
+    (folder / "notes.txt").write_text("buy milk\n")
     options = {"data_dir": folder, **more}
+    if "cache" in options:
+        options["cache"] = folder / options["cache"]
     with pytest.raises(UserError, match=message):
         script.main([part for name, value in options.items() for part in (f"--{name}", str(value))])
 

@@ -160,6 +160,14 @@ def test_command_line(capsys):
     assert [row["statement"] for row in rows] == [None, "bloody considered inappropriate", None]
 
 
+def test_the_table_holds_its_columns_and_no_orders_for_the_terminal(capsys):
+    """Chinese letters are two columns wide; an escape sequence or a line's end in a prompt is not passed on."""
+    script.main(["a cup", "一个护士", "\x1b[2Ja\u200b\ncup", "--backend", "none"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("一个护士" + " " * (lines[0].index("value") - 8) + "not applicable")
+    assert lines[3].startswith("\N{REPLACEMENT CHARACTER}[2Ja\N{REPLACEMENT CHARACTER} cup") and len(lines) == 4
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -167,7 +175,13 @@ def test_command_line(capsys):
         (["a cup", "--values", "/nowhere.yaml"], "/nowhere.yaml cannot be read"),
         (["a cup", "--backend", "openai"], "--backend openai needs the model's name"),
         (["a cup", "--backend", "openai", "--model", "m"], "needs OPENAI_API_KEY, or the --base_url"),
-        (["a cup", "--base_url", "localhost:1/v1", "--model", "m"], "must begin with http://"),
+        (
+            ["a cup", "--base_url", "localhost:1/v1", "--model", "m"],
+            "must be an address such as http://localhost:8000/v1",
+        ),
+        (["a cup", "--base_url", "http://[::1/v1", "--model", "m"], "--base_url http://[::1/v1: it must be an address"),
+        (["a cup", "--base_url", "http://a:port/v1", "--model", "m"], "--base_url http://a:port/v1: it must be"),
+        (["a cup \udcff"], "half characters that are no text"),
         (["a cup", "--backend", "local", "--local_model", "/nowhere"], "--local_model /nowhere: no sentence encoder"),
         (["a cup", "--timeout", "0"], "--timeout 0.0: it must be more than 0"),
         (["a cup", "--concurrency", "0"], "--concurrency 1 or more"),
