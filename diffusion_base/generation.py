@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from tqdm import tqdm
 from diffusion_base.data import inside, load_image
 from diffusion_base.errors import UserError
 from diffusion_base.intervention import Intervention
-from diffusion_base.jsonl import write_text
+from diffusion_base.jsonl import read_jsonl, write_text
 from diffusion_base.sampling import Sampler
 
 FORMATS: dict[str, dict[str, Any]] = {
@@ -119,8 +120,8 @@ def generate_set(
         name: of the set, for the progress bar and `run.json`.
         images_dir: the images' folder in the set's; "." puts them beside the manifest, as LiVO's layout has them.
         about: what else `run.json` shall say, JSON, e.g. the command's arguments; it does not decide the pictures.
-        twins: folders of other sets with the same `images_dir`. A finished one that is the same run, picture by
-            picture, lends its pictures, so that they are not made twice.
+        twins: folders of other sets with the same `images_dir`. A finished one that was made alike, from records that
+            agree in all that the interventions read of them, lends its pictures, so that they are not made twice.
         interventions, batch_size, progress, sampling: as in `generate` (num_inference_steps, guidance_scale, …).
 
     Returns:
@@ -144,7 +145,8 @@ def generate_set(
         size = {"name": name, "images": len(records), "batch_size": batch_size, "processes": processes}
         run = {**size, **(about or {}), **_environment(pipeline), "identity": identity}
         write_text(folder / "run.json", json.dumps(run, indent=2))
-        for twin in [twin for twin in twins if _is_finished(twin, identity)][:1]:
+        read = _fields_read(interventions)
+        for twin in [twin for twin in twins if _is_twin(twin, identity, records, read)][:1]:
             for record, file in zip(records, files, strict=True):
                 _copy(twin / images_dir / record["file"], file)
     wait()
@@ -203,13 +205,26 @@ def _check_folder(folder: Path, files: list[Path], identity: dict) -> None:
         raise UserError(f"{folder} holds another run, which differs in {', '.join(different)}; {remedy}")
 
 
-def _is_finished(folder: Path, identity: dict) -> bool:
-    """Whether a folder holds a finished set of this identity."""
+def _fields_read(interventions: Sequence[Intervention]) -> set[str] | None:
+    """The fields of a record that decide its picture; None where any may."""
+    read = [intervention.reads for intervention in interventions]
+    return {"file", "prompt", "seed"}.union(*filter(None, read)) if None not in read else None
+
+
+def _is_twin(folder: Path, identity: dict, records: Sequence[dict], read: set[str] | None) -> bool:
+    """Whether a folder holds a finished set whose every picture was made as these records' are to be."""
     try:
-        known = json.loads((folder / "run.json").read_text(encoding="utf-8"))["identity"]
-    except (OSError, ValueError, KeyError, TypeError):
+        known = dict(json.loads((folder / "run.json").read_text(encoding="utf-8"))["identity"])
+        manifest = read_jsonl(folder / "manifest.jsonl")
+    except (OSError, ValueError, KeyError, TypeError, UserError):
         return False
-    return known == identity and (folder / "manifest.jsonl").is_file()
+
+    def deciding(rows: Sequence[dict]) -> list[dict]:
+        keys = read or {*chain.from_iterable(rows)} - {"interventions"}  # the manifest's own word
+        return [{key: row[key] for key in keys if key in row} for row in rows]
+
+    alike = known | {"records": None} == identity | {"records": None}
+    return alike and deciding(manifest) == deciding(json.loads(json.dumps(records)))
 
 
 def _copy(source: Path, file: Path) -> None:

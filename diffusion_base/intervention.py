@@ -59,6 +59,8 @@ class Intervention(Protocol):
     """A method at inference: what it changes, through which doors, how strongly (0 = not at all, 1 = as trained)."""
 
     strength: float = 1.0
+    reads: tuple[str, ...] | None = None
+    """What of a picture's record can change it, beside prompt and seed; None: anything may."""
 
     def swap_weights(self, context: Context) -> AbstractContextManager:
         """Put weights in on entering and take them out on leaving; entered once for all pictures, before the prompts

@@ -59,6 +59,8 @@ class ValueToken(Intervention):
         UserError: no encoder there, or one that does not fit the base; a record's value that is no text.
     """
 
+    reads = ("value", "value_applied")
+
     def __init__(
         self,
         encoder: str | Path | CLIPTextModel,
@@ -182,6 +184,8 @@ class AdaptiveValue(Intervention):
     Raises:
         UserError: see `ValueToken`.
     """
+
+    reads = ("value", "value_applied")
 
     def __init__(
         self,

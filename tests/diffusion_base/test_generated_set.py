@@ -121,6 +121,37 @@ def test_a_finished_twin_lends_its_pictures(tmp_path):
     assert contents(generate_set(pipeline, RECORDS, tmp_path / "new", twins=[twin], **QUICK)) == whole
 
 
+def test_records_that_agree_in_what_is_read_make_a_twin(tmp_path):
+    """A further field of the records is nothing to the base, nor to a method that does not read it; to one that reads
+    it, or that does not say what it reads, it is another set."""
+    pipeline, calls = tiny_pipeline(), []
+
+    def changed(field, value):
+        return [record | ({field: value} if i == 4 else {}) for i, record in enumerate(RECORDS)]
+
+    def made(name, records, interventions=(), twin="plain"):
+        before = len(calls)
+        generate_set(pipeline, records, tmp_path / name, interventions, twins=[tmp_path / twin], **QUICK)
+        return len(calls) - before
+
+    class Reader(Shift):
+        reads = ("amount",)
+
+    calls = count_calls(pipeline)
+    assert made("plain", RECORDS) == 4
+    assert made("noted", changed("note", "x")) == 0
+    assert json.loads((tmp_path / "noted" / "manifest.jsonl").read_text().splitlines()[4])["note"] == "x"
+    assert contents(tmp_path / "noted") == contents(tmp_path / "plain")
+    assert made("other seed", changed("seed", 99)) == made("other prompt", changed("prompt", "a cup")) == 4
+    assert made("read", RECORDS, [Reader()], "nothing") == 4
+    assert made("read and noted", changed("note", "x"), [Reader()], "read") == 0
+    assert made("read otherwise", changed("amount", 2), [Reader()], "read") == 4
+    assert made("unsaid", RECORDS, [Shift()], "nothing") == 4
+    assert made("unsaid and noted", changed("note", "x"), [Shift()], "unsaid") == 4
+    assert made("unsaid again", RECORDS, [Shift()], "unsaid") == 0
+    assert made("mixed", changed("note", "x"), [Reader(), Shift()], "unsaid") == 4
+
+
 def test_folder_that_is_no_set_is_refused(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / RECORDS[3]["file"]).touch()

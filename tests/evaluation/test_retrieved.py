@@ -5,6 +5,7 @@ import json
 import pytest
 
 from diffusion_base.errors import UserError
+from diffusion_base.sampling import Sampler
 from evaluation import eval_bias, eval_toxicity
 from evaluation.attributes import GENDER, RACE, SKIN, intersect
 from evaluation.comparison import compare_runs
@@ -144,6 +145,29 @@ def test_both_bias_values_end_to_end(base, encoder, tmp_path):  # noqa: F811
     rows = compare_runs(read_runs([tmp_path / "base", tmp_path / "livo"]))
     topics = {row["metric"]: (row["measured_on"], row["topic"]) for row in rows if row["group"] == "retrieved_career"}
     assert topics == dict.fromkeys(("D1", "D2", "misses"), ("retrieved career", "retrieved"))
+
+
+def test_true_values_that_were_retrieved_are_not_made_again(base, encoder, tmp_path, monkeypatch):  # noqa: F811
+    """LiVO's set of a bias lends its pictures where every prompt's value was found, and none where one was not."""
+    options = {"num_inference_steps": 2, "images_per_prompt": 4, "livo_model": encoder}
+    file = tmp_path / "career.jsonl"
+    file.write_text('{"prompt": "a nurse"}\n{"prompt": "a pilot"}\n')
+    out, sampled = tmp_path / "out", []
+    sample = Sampler.sample
+    monkeypatch.setattr(Sampler, "sample", lambda self, rows: sampled.append(rows) or sample(self, rows))
+    eval_bias.main(flags(base, file, out, **options))
+    assert sampled
+    sampled.clear()
+    found = write(tmp_path / "retrieved_career.jsonl", [("a nurse", "gender equality"), ("a pilot", "gender equality")])
+    eval_bias.main(flags(base, found, out, type="retrieved", **options))
+    assert not sampled
+    assert pictures(out / "imgs" / "retrieve_career") == pictures(out / "imgs" / "bias_gender_career")
+    assert all(
+        "source" not in row and row["value"] == "gender equality" for row in manifest(out / "imgs/retrieve_career")
+    )
+    missed = write(tmp_path / "retrieved_jobs.jsonl", [("a nurse", "gender equality"), ("a pilot", None)])
+    eval_bias.main(flags(base, missed, out, type="retrieved", **options))
+    assert sampled
 
 
 def test_harms_end_to_end(base, encoder, tmp_path):  # noqa: F811
