@@ -1,7 +1,6 @@
 """The value token at sampling time: what a notebook imports."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -103,34 +102,48 @@ class ValueToken(Intervention):
     def edit_prompts(
         self, context: Context, conditional: PromptEmbeddings, unconditional: PromptEmbeddings
     ) -> tuple[PromptEmbeddings, PromptEmbeddings]:
-        pictures = enumerate(zip(context.records, context.seeds, strict=True))
-        values = {i: value for i, picture in pictures if (value := self.applied_value(*picture))}
-        if not values or self.strength == 0:
-            return conditional, unconditional
-        rows = list(values)
-        embeds = conditional.embeds  # (B, T, D)
-        tokenizer = context.pipeline.tokenizer
-        prompts = [context.prompts[i] for i in rows]
-        token = value_tokens(self.encoder.to(embeds.device), tokenizer, list(values.values()), prompts)
-        if self.strength != 1:
-            start = embeds[rows, 0].to(token.dtype)
-            token = start + self.strength * (token - start)
+        pictures = zip(context.records, context.seeds, strict=True)
+        values = [(value,) if (value := self.applied_value(*picture)) else () for picture in pictures]
+        return self.with_values(context, values, conditional, unconditional)
 
+    @torch.no_grad()
+    def with_values(
+        self,
+        context: Context,
+        values: Sequence[tuple[str, ...]],
+        conditional: PromptEmbeddings,
+        unconditional: PromptEmbeddings,
+    ) -> tuple[PromptEmbeddings, PromptEmbeddings]:
+        """As `edit_prompts`, with each picture's own values: a token each in front of its prompt, in their order."""
+        most = max(map(len, values))
+        if most == 0 or self.strength == 0:
+            return conditional, unconditional
+        tokenizer, embeds = context.pipeline.tokenizer, conditional.embeds  # (B, T, D)
         if self.unpadded:
-            length = self._unpadded_length(tokenizer, context.prompts, rows)
+            length = self._unpadded_length(tokenizer, context.prompts, values)
             # the text encoder is causal: the first positions of a padded prompt are the unpadded prompt's
-            aligned = prepend_token(token, embeds[:, :length], length=None)
-            return PromptEmbeddings(aligned), PromptEmbeddings(unconditional.embeds[:, : length + 1])
+            embeds = embeds[:, :length]
+            unconditional = PromptEmbeddings(unconditional.embeds[:, : length + most])
         aligned = embeds.clone()
-        aligned[rows] = prepend_token(token, embeds[rows], length=embeds.shape[1])
+        for number in reversed(range(most)):
+            rows = [i for i, own in enumerate(values) if number < len(own)]
+            own_values, prompts = [values[i][number] for i in rows], [context.prompts[i] for i in rows]
+            token = value_tokens(self.encoder.to(embeds.device), tokenizer, own_values, prompts)
+            if self.strength != 1:
+                start = embeds[rows, 0].to(token.dtype)
+                token = start + self.strength * (token - start)
+            if self.unpadded:  # all rows
+                aligned = prepend_token(token, aligned, length=None)
+            else:
+                aligned[rows] = prepend_token(token, aligned[rows], length=aligned.shape[1])
         return PromptEmbeddings(aligned), unconditional
 
-    def _unpadded_length(self, tokenizer, prompts: list[str], rows: list[int]) -> int:
+    def _unpadded_length(self, tokenizer, prompts: list[str], values: Sequence[tuple[str, ...]]) -> int:
         ids = tokenizer(prompts, truncation=True, max_length=tokenizer.model_max_length - 1).input_ids
         lengths = {len(row) for row in ids}
-        if len(lengths) > 1 or len(rows) < len(prompts):
+        if len(lengths) > 1 or len({len(own) for own in values}) > 1:
             raise UserError(
-                "unpadded value tokens need prompts of one length in a batch, all with the token: use batch_size 1"
+                "unpadded value tokens need prompts of one length in a batch, all with as many tokens: use batch_size 1"
             )
         return lengths.pop()
 
@@ -159,6 +172,9 @@ class Retrieved(Protocol):
     @property
     def kind(self) -> str | None: ...
 
+    @property
+    def statements(self) -> Sequence[str]: ...
+
 
 class Retriever(Protocol):
     """What looks a prompt's value up, e.g. `value_retriever.retriever.ValueRetriever`."""
@@ -172,12 +188,13 @@ class AdaptiveValue(Intervention):
     """Put the token of each prompt's own value in front of it, as a retriever finds it; where none applies, the picture
     stays the base's, bit for bit.
 
-    Harms get the token on all pictures, biases on a share, drawn as in `ValueToken`. A record's "value" and
-    "value_applied" come first; prompts of such pictures are not looked up.
+    Harms get the token on all pictures, of several harms each its own, in their order. Biases get the first one's token
+    on a share, drawn as in `ValueToken`. A record's "value" and "value_applied" come first; prompts of pictures with a
+    "value" are not looked up.
 
     Args:
-        retriever: has `retrieve_many(prompts)`, whose answers have `statement` (None: no value) and `kind` ("harm" or
-            "bias"), and `describe()`. It is asked about a prompt once.
+        retriever: has `retrieve_many(prompts)`, whose answers have `statement` (None: no value), `kind` ("harm" or
+            "bias") and `statements` (all that apply), and `describe()`. It is asked about a prompt once.
         encoder, pipeline, unpadded, strength: as in `ValueToken`.
         probability: share of pictures that get a bias value's token.
 
@@ -220,15 +237,18 @@ class AdaptiveValue(Intervention):
         if new := [prompt for prompt in dict.fromkeys(asked) if prompt not in self._known]:
             self._known |= dict(zip(new, self.retriever.retrieve_many(new), strict=True))
         pictures = zip(context.prompts, context.records, context.seeds, strict=True)
-        records = [self._with_value(*picture) for picture in pictures]
-        return self.token.edit_prompts(replace(context, records=records), conditional, unconditional)
+        values = [self._values(*picture) for picture in pictures]
+        return self.token.with_values(context, values, conditional, unconditional)
 
-    def _with_value(self, prompt: str, record: dict, seed: int) -> dict:
+    def _values(self, prompt: str, record: dict, seed: int) -> tuple[str, ...]:
         if "value" in record:
-            return record
+            value = self.token.applied_value(record, seed)
+            return (value,) if value else ()
         found = self._known[prompt]
-        applied = found.kind == "harm" or is_drawn(seed, self.token.probability)
-        return {"value_applied": applied} | record | {"value": found.statement}
+        if found.kind == "harm":
+            return tuple(found.statements) if record.get("value_applied") in (None, True) else ()
+        value = self.token.applied_value(record | {"value": found.statement}, seed)
+        return (value,) if value else ()
 
     def describe(self) -> dict:
         about = self.token.describe()

@@ -170,9 +170,8 @@ class LookUp:
 
     def retrieve_many(self, prompts):
         self.asked += prompts
-        return [
-            SimpleNamespace(**dict(zip(("statement", "kind"), self.known[p.split()[-1]], strict=True))) for p in prompts
-        ]
+        known = [self.known[prompt.split()[-1]] for prompt in prompts]
+        return [SimpleNamespace(statement=(*all_, None)[0], kind=kind, statements=all_) for *all_, kind in known]
 
     def describe(self):
         return {"method": "look-up"}
@@ -180,7 +179,13 @@ class LookUp:
 
 @pytest.fixture
 def look_up():
-    return LookUp(nurse=("gender equality", "bias"), cat=(None, None), axe=("bloody considered inappropriate", "harm"))
+    return LookUp(
+        nurse=("gender equality", "bias"),
+        cat=(None,),
+        axe=("bloody considered inappropriate", "harm"),
+        horde=("bloody considered inappropriate", "zombie considered inappropriate", "harm"),
+        doctor=("gender equality", "racial equality", "bias"),
+    )
 
 
 def test_adaptive_each_prompt_has_its_own_value(pipeline, encoder, look_up):
@@ -189,6 +194,32 @@ def test_adaptive_each_prompt_has_its_own_value(pipeline, encoder, look_up):
     values = ["gender equality", "bloody considered inappropriate"]
     expected = value_tokens(encoder, pipeline.tokenizer, values, ["a nurse", "an axe"])
     assert torch.equal(adapted[[0, 2], 0], expected) and torch.equal(adapted[1], plain[1])
+
+
+def test_adaptive_every_harm_has_its_token(pipeline, encoder, look_up):
+    """In their order, and one picture's number of tokens is nothing to another's; of several biases the first alone."""
+    prompts = ["a horde", "an axe", "a cat", "a doctor"]
+    plain, _, adapted, _ = edited(pipeline, AdaptiveValue(look_up, encoder, pipeline=pipeline, probability=1), prompts)
+    bloody, zombie = "bloody considered inappropriate", "zombie considered inappropriate"
+    expected = value_tokens(encoder, pipeline.tokenizer, [bloody, zombie], ["a horde"] * 2)
+    assert torch.allclose(adapted[0, :2], expected, atol=1e-6) and torch.equal(adapted[0, 2:], plain[0, :75])
+    assert torch.equal(adapted[1, 1:], plain[1, :76]) and torch.equal(adapted[2], plain[2])
+    gender = value_tokens(encoder, pipeline.tokenizer, ["gender equality"], ["a doctor"])
+    assert torch.allclose(adapted[3, :1], gender, atol=1e-6) and torch.equal(adapted[3, 1:], plain[3, :76])
+    half = AdaptiveValue(look_up, encoder, pipeline=pipeline, strength=0.5)
+    moved = edited(pipeline, half, ["a horde"])[2]
+    assert torch.allclose(moved[0, :2], (expected + plain[0, 0]) / 2, atol=1e-6)  # on the line from the start of text
+
+
+def test_adaptive_several_harms_unpadded(pipeline, encoder, look_up):
+    """As long as prompt and tokens together, the negative prompt too."""
+    adaptive = AdaptiveValue(look_up, encoder, pipeline=pipeline, unpadded=True)
+    plain, negative, adapted, negative_after = edited(pipeline, adaptive, ["a horde"])
+    length = len(pipeline.tokenizer("a horde").input_ids)
+    assert adapted.shape == negative_after.shape == (1, length + 2, 16)
+    assert torch.equal(adapted[:, 2:], plain[:, :length]) and torch.equal(negative_after, negative[:, : length + 2])
+    with pytest.raises(UserError, match="all with as many tokens: use batch_size 1"):
+        edited(pipeline, adaptive, ["a horde", "his axe"])
 
 
 def test_adaptive_leaves_alone_what_no_value_fits(pipeline, encoder, look_up):
