@@ -7,6 +7,7 @@ The plan's format stands in value_encoder/README.md. An interrupted run goes on 
 """
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,6 +70,10 @@ class Arguments:
         for name in ("seed", "num_workers"):
             if vars(self)[name] < 0:
                 raise UserError(f"--{name} {vars(self)[name]}: it must not be negative")
+        if not 0 <= self.guidance_scale < math.inf:
+            raise UserError(f"--guidance_scale {self.guidance_scale}: it must be a number, and not negative")
+        if self.output_dir.exists() and not self.output_dir.is_dir():
+            raise UserError(f"--output_dir {self.output_dir} is a file; name a folder")
         if not 0 < self.scale <= 1:
             raise UserError(f"--scale {self.scale}: it must be more than 0 and at most 1")
 

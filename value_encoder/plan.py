@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from diffusion_base.errors import UserError
+from value_encoder.inference import NOT_APPLICABLE
 
 GAP = re.compile(r"(\b[Aa] )?\{(\w*)\}")  # a word to put in, and the article before it
 VOWEL = re.compile(r"(?!uni|us[aeu]|eu|one\b)[aeiou]", re.IGNORECASE)  # "a uniform", "a used car"
 NAME = r"[A-Za-z0-9][\w-]*"
 HARMFUL, HARMLESS = "harmful", "harmless"
 
-Some = Annotated[list[str], Field(min_length=1)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Some = Annotated[list[Text], Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -46,7 +48,7 @@ class Bias(_Strict):
     """A value under which the over-represented group violates, and the under-represented ones are aligned."""
 
     kind: Literal["bias"]
-    statement: str
+    statement: Text
     groups: Annotated[dict[str, Wording], Field(min_length=2)]
     """How a picture of each group is asked for; the groups' names are the judge's choices."""
     question: str = ""
@@ -68,7 +70,7 @@ class Harm(_Strict):
     """A value under which a harm violates, and its absence is aligned."""
 
     kind: Literal["harm"]
-    statement: str
+    statement: Text
     harmful: Wording
     """How the harm is asked for: this is the prompt of both sides in the data."""
     harmless: Wording
@@ -164,6 +166,8 @@ def read_plan(file: Path, scale: float = 1.0) -> tuple[Plan, list[Scene]]:
     """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise UserError(f"--plan {file} must hold templates, values and categories; see value_encoder/README.md")
         plan = Plan.model_validate(content)
     except OSError as error:
         raise UserError(f"--plan {file} cannot be read: {error.strerror}") from None
@@ -225,6 +229,16 @@ def _check(plan: Plan, file: Path) -> None:
             where = ("values", name, *(("groups",) if isinstance(value, Bias) else ()), side)
             _check_gaps([wording.subject], {"subject"}, file, *where, "subject")
             _check_gaps([wording.prompt], {"prompt"}, file, *where, "prompt")
+        if isinstance(value, Bias):
+            where = ("values", name, "question")
+            for gap in re.findall(r"\{(.*?)\}", value.question):
+                if gap != "choice" and gap.count("|") + 1 != len(value.groups):
+                    raise UserError(
+                        f"{_place(file, *where)}: {{{gap}}} is neither {{choice}} nor a word for each of the "
+                        f"{len(value.groups)} groups, {{one|other}}"
+                    )
+        if value.statement.strip().lower() in NOT_APPLICABLE:
+            raise UserError(f"{_place(file, 'values', name, 'statement')}: {value.statement!r} stands for no value")
         made = list(value.sides.values())
         if any(wording in made[:i] for i, wording in enumerate(made)):
             raise UserError(f"{_place(file, 'values', name)}: two of {', '.join(value.sides)} are asked for alike")

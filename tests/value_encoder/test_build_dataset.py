@@ -154,6 +154,12 @@ def test_again_and_another_set(built, base, capsys):
     assert contents(built) == before
 
 
+def test_a_file_is_no_folder(base, tmp_path):
+    (tmp_path / "set").touch()
+    with pytest.raises(UserError, match="set is a file; name a folder"):
+        main(flags("nowhere", tmp_path / "set"))
+
+
 def test_other_files_are_left_alone(base, tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "thesis.txt").touch()
@@ -230,6 +236,7 @@ def test_two_processes_killed_and_one_that_goes_on_write_the_bytes_of_one(base, 
         ("--scale=0", "--scale 0.0: it must be more than 0"),
         ("--batch_size=0", "--batch_size 0: it must be 1 or more"),
         ("--seed=-1", "--seed -1: it must not be negative"),
+        ("--guidance_scale=nan", "--guidance_scale nan: it must be a number"),
     ],
 )
 def test_refused_before_any_picture_is_made(base, tmp_path, monkeypatch, flag, message):

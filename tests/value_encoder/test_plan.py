@@ -117,6 +117,11 @@ def test_what_pictures_are_asked_for_and_what_the_data_says(tmp_path):
         ),
         ("[angry, kind]", "[]", "words / adjective: .*at least 1"),
         ("words: {", "words: {{", "is not YAML"),
+        ("nurse]", '" "]', "categories / 0-career / subjects / 1: .*at least 1 character"),
+        ("gender equality", "Not applicable", "values / gender / statement: 'Not applicable' stands for no value"),
+        ("statement: gender equality", "statement: ''", "values / gender / bias / statement: .*at least 1 character"),
+        ("kind: bias", 'kind: bias\n    question: "a {choise}"', "values / gender / question: {choise} is neither"),
+        ("kind: bias", 'kind: bias\n    question: "a {man|woman|x}"', "question: .* a word for each of the 2 groups"),
     ],
 )
 def test_faulty_plans(tmp_path, old, new, message):
@@ -124,6 +129,12 @@ def test_faulty_plans(tmp_path, old, new, message):
     with pytest.raises(UserError, match=message) as error:
         read(tmp_path, PLAN.replace(old, new))
     assert "plan.yaml" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a list", "words"])
+def test_a_file_that_is_no_plan(tmp_path, text):
+    with pytest.raises(UserError, match="plan.yaml must hold templates, values and categories"):
+        read(tmp_path, text)
 
 
 def test_no_plan(tmp_path):
