@@ -230,13 +230,11 @@ def _check(plan: Plan, file: Path) -> None:
             _check_gaps([wording.subject], {"subject"}, file, *where, "subject")
             _check_gaps([wording.prompt], {"prompt"}, file, *where, "prompt")
         if isinstance(value, Bias):
-            where = ("values", name, "question")
             for gap in re.findall(r"\{(.*?)\}", value.question):
                 if gap != "choice" and gap.count("|") + 1 != len(value.groups):
-                    raise UserError(
-                        f"{_place(file, *where)}: {{{gap}}} is neither {{choice}} nor a word for each of the "
-                        f"{len(value.groups)} groups, {{one|other}}"
-                    )
+                    place = _place(file, "values", name, "question")
+                    groups = f"the {len(value.groups)} groups, {{one|other}}"
+                    raise UserError(f"{place}: {{{gap}}} is neither {{choice}} nor a word for each of {groups}")
         if value.statement.strip().lower() in NOT_APPLICABLE:
             raise UserError(f"{_place(file, 'values', name, 'statement')}: {value.statement!r} stands for no value")
         made = list(value.sides.values())

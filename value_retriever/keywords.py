@@ -42,7 +42,7 @@ class Match:
 
 
 def inflections(word: str, verbs: bool = True) -> set[str]:
-    """The regular plural of an English word, and with `verbs` its -ed, -ing and -er; the word itself among them."""
+    """The regular plural of an English word, and with `verbs` its -ed and -ing; the word itself among them."""
     forms = {word, word + "s"}
     if re.search(r"(s|x|z|ch|sh)$", word):
         forms.add(word + "es")
@@ -96,7 +96,7 @@ class Phrases:
             last = i == len(parts) - 1 and part != "'s"
             forms.append(frozenset(inflections(part, verbs) if last else {part}))
             self.vocabulary |= dict.fromkeys(forms[-1], part)
-        if not forms:
+        if not re.search(r"\w", plain):
             raise UserError(f"the keyword {phrase!r} has no letter")
         for first in forms[0]:
             into.by_first.setdefault(first, []).append((tuple(forms), phrase))

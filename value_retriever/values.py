@@ -67,7 +67,7 @@ class Values(BaseModel):
 
     def and_those_of(self, more: "Values") -> "Values":
         """These and more; an entry with the statement, or a list with the name, of one that is here replaces it."""
-        entries = {value.statement: value for value in (*self.values, *more.values)}
+        entries = {value.statement.lower(): value for value in (*self.values, *more.values)}
         return Values(
             values=tuple(entries.values()),
             not_applicable=(*self.not_applicable, *more.not_applicable),
@@ -105,8 +105,10 @@ def read_values(file: Path) -> Values:
     except ValidationError as error:
         first = error.errors()[0]
         place = " ".join(map(str, first["loc"]))
-        raise UserError(f"--values {file}, {place}: {first['msg'].removeprefix('Value error, ')}") from None
-    statements = [value.statement for value in values.values]
+        raise UserError(
+            f"--values {file}, {place}: {first['msg'].removeprefix('Value error, ').replace('tuple', 'list')}"
+        ) from None
+    statements = [value.statement.lower() for value in values.values]
     if doubles := {statement for statement in statements if statements.count(statement) > 1}:
         raise UserError(f"--values {file}: {', '.join(sorted(doubles))} is there twice; keep one entry")
     return values

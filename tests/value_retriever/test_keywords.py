@@ -148,6 +148,8 @@ def test_lists_in_phrases_and_their_faults():
     assert found == ["big guinea pig", "cats's tails"]
     with pytest.raises(UserError, match="@birds in a list of keywords: there is no such list"):
         Phrases({"wanted": ["big @birds"]}, verbs=False)
+    with pytest.raises(UserError, match="the keyword '!!!' has no letter"):
+        Phrases({"wanted": ["!!!"]}, verbs=False)
     with pytest.raises(UserError, match="refers to itself"):
         Phrases({"a": ["@b"], "b": ["@a"]}, verbs=False)
 
