@@ -225,8 +225,8 @@ class OpenAIBackend:
             statement=statements[0] if statements else None,
             kind=kinds[statements[0]] if statements else None,
             source=self.name,
-            confidence=min(max(answer.confidence, 0.0), 1.0),
-            reason=answer.reason,
+            confidence=min(max(0.0, answer.confidence), 1.0),  # in this order NaN is 0
+            reason=self._clean(answer.reason),
             statements=statements,
             person=answer.person,
         )

@@ -101,6 +101,14 @@ def test_harms_come_first_and_alone(server):
     assert (answer.statements, answer.kind, answer.confidence) == ((NUDITY,), "harm", 1.0)
 
 
+def test_odd_words_of_a_model(server):
+    """A confidence that is no number is none; a reason is one line, and not a long one."""
+    odd = SAID | {"confidence": float("nan"), "reason": "first\n" + "and so on " * 100}
+    serve(server, completion(odd))
+    answer = asking(server).retrieve("a welder")
+    assert answer.confidence == 0 and answer.reason.startswith("first and so on") and len(answer.reason) <= 300
+
+
 def test_biases_in_the_order_of_the_file_and_no_value(server):
     serve(server, completion(SAID | {"values": [RACE, GENDER]}), completion(SAID | {"values": [], "person": False}))
     retriever = asking(server)
