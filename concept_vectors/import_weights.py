@@ -46,14 +46,16 @@ def import_vectors(weights: Path, concepts: Path) -> ConceptVectors:
     if KEY not in state:
         raise UserError(f"{weights} has no {KEY}, where the vectors are; there is: {', '.join(state) or 'nothing'}")
     matrix = state[KEY].float()  # (C·h·w, columns)
-    side = isqrt(len(matrix) // CHANNELS)
-    if matrix.ndim != 2 or len(matrix) != CHANNELS * side * side or side == 0:
+    side = isqrt(matrix.shape[0] // CHANNELS) if matrix.ndim == 2 else 0
+    if side == 0 or matrix.shape[0] != CHANNELS * side * side:
         raise UserError(f"{weights}: {KEY} has the shape {tuple(matrix.shape)}, not ({CHANNELS}·h·h, columns)")
     names, numbers = read_concepts(concepts), read_json(concepts)
     columns = matrix.shape[1]
     if beyond := next((name for name in names if not 0 <= numbers[name] < columns), None):
         raise UserError(f"{concepts}: {beyond!r} has the column {numbers[beyond]}, but {weights} has {columns} columns")
     tensors = {name: matrix[:, numbers[name]].reshape(CHANNELS, side, side) for name in names}
+    if faulty := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
+        raise UserError(f"{weights}: the column of {faulty!r} has numbers that are not finite; load the file anew")
     return ConceptVectors(tensors, None, TEXT_WIDTH, {"imported_from": weights.name})
 
 
@@ -62,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     arguments = parse(Arguments, argv, prog="python -m concept_vectors.import_weights", description=__doc__)
     vectors = import_vectors(arguments.weights, arguments.concepts)
     file = arguments.out if arguments.out.suffix == ".safetensors" else arguments.out / FILE
-    with disk_errors(file):
+    with disk_errors(file, "make room, or choose another OUT"):
         file.parent.mkdir(parents=True, exist_ok=True)
         vectors.save(file)
     print(f"{file}: {', '.join(vectors.tensors)}")

@@ -98,7 +98,7 @@ class FairGroup(Intervention):
         if not names:
             raise UserError("a group needs members, e.g. man and woman")
         shares = [1 / len(names)] * len(names) if proportions is None else list(proportions)
-        if len(shares) != len(names) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        if len(shares) != len(names) or min(shares) < 0 or not abs(sum(shares) - 1) <= 1e-6:  # NaN is neither
             raise UserError(
                 f"the proportions {', '.join(f'{share:g}' for share in shares)} must be {len(names)} numbers, one for "
                 f"each of {', '.join(names)}, and sum to 1"

@@ -25,6 +25,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from concept_vectors.vectors import NAME, did_you_mean
 from diffusion_base.errors import UserError
 
+EXAMPLE = "woman: {prompt: a woman, without: a person}"
+
 
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -74,6 +76,9 @@ def read_sources(file: Path, *, photographs: bool = False) -> list[Source]:
         raise UserError(f"--concepts {file} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] in ("dict_type", "model_type"):
+            where = ", ".join([str(file), *map(str, first["loc"])])
+            raise UserError(f"--concepts {where} must read, for example, {EXAMPLE}") from None
         raise UserError(f"--concepts {file}, {' / '.join(map(str, first['loc']))}: {first['msg']}") from None
     if not entries:
         raise UserError(f"--concepts {file} lists no concepts")
@@ -84,7 +89,7 @@ def _source(name: str, entry: _Entry, where: str, photographs: bool) -> Source:
     prompts, without = ([text] if isinstance(text, str) else text for text in (entry.prompt, entry.without))
     if photographs and not entry.attribute:
         raise UserError(f"{where}: photographs are chosen by an attribute; name one, e.g. attribute: Smiling")
-    if not photographs and not prompts:
+    if not photographs and not all(prompt.strip() for prompt in prompts or [""]):
         raise UserError(f"{where}: a prompt is needed that shows the concept, e.g. prompt: a woman")
     if not without and not entry.negative:
         raise UserError(
@@ -114,6 +119,8 @@ def read_attributes(file: Path) -> tuple[list[str], dict[str, list[bool]]]:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise UserError(f"--attributes {file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"--attributes {file} is no text file, as CelebA's list_attr_celeba.txt is") from None
     if len(lines) < 3 or not lines[0].strip().isdigit():
         raise UserError(f"--attributes {file}: a count, a line of attributes and a line a photograph are expected")
     names, has = lines[1].split(), {}

@@ -53,6 +53,8 @@ def test_out_may_be_the_file_itself(tmp_path):
         ([1, 2], "a state dict, names and tensors, is needed"),
         ({KEY: torch.zeros(1280 * 6, 8)}, r"has the shape \(7680, 8\), not \(1280·h·h, columns\)"),
         ({KEY: torch.zeros(1280)}, r"has the shape \(1280,\)"),
+        ({KEY: torch.tensor(1.0)}, r"has the shape \(\)"),
+        ({KEY: torch.full((1280 * 64, 8), torch.nan)}, "the column of 'female' has numbers that are not finite"),
         ({KEY: torch.zeros(1280 * 64, 4)}, "'whiterace' has the column 4, but .* has 4 columns"),
         (object(), "no weights that can be read without running code"),
     ],

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from concept_vectors.vectors import (
     FILE,
+    METADATA,
     ConceptVectors,
     check_fits,
     load_vectors,
@@ -89,6 +90,8 @@ def test_a_vector_of_unknown_origin_fits_by_shape_and_kind(pipeline):
 def test_unknown_concept_suggests_the_nearest(pipeline):
     with pytest.raises(UserError, match="no concept .womann.; did you mean .woman.. There are: anti-bloody, man"):
         random_vectors(pipeline).combined({"womann": 1.0})
+    with pytest.raises(UserError, match="no concept 'WOMAN'; did you mean 'woman'"):
+        random_vectors(pipeline).combined({"WOMAN": 1.0})
     with pytest.raises(UserError, match="no concept 'xyz'; There are"):
         random_vectors(pipeline).combined({"xyz": 1.0})
 
@@ -103,6 +106,15 @@ def test_what_is_no_file_of_vectors(pipeline, tmp_path):
     for name in ("plain", "cut"):
         with pytest.raises(UserError, match=f"{name}.safetensors is not a file of concept vectors, or a damaged one"):
             read_vectors(tmp_path / f"{name}.safetensors")
+    save_file(load_file(file), tmp_path / "list.safetensors", metadata={METADATA: "[]"})
+    with pytest.raises(UserError, match="not a file of concept vectors, or a damaged one"):
+        read_vectors(tmp_path / "list.safetensors")
+    (tmp_path / "unet.pth").write_bytes(b"PK")
+    with pytest.raises(UserError, match="concept_vectors.import_weights reads the published weights"):
+        read_vectors(tmp_path / "unet.pth")
+    ConceptVectors({}).save(tmp_path / "none.safetensors")
+    with pytest.raises(UserError, match="holds no concepts"):
+        read_vectors(tmp_path / "none.safetensors")
     random_vectors(pipeline, scale=float("inf")).save(file)
     with pytest.raises(UserError, match="no vector of finite numbers"):
         read_vectors(file)
