@@ -129,7 +129,7 @@ def write_labels(folder: Path, records: Sequence[dict], sources: Sequence[Source
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Write the data, and return its folder."""
-    arguments = parse(Arguments, argv, prog="create_data.py", description=__doc__)
+    arguments = parse(Arguments, argv, prog="concept_vectors/create_data.py", description=__doc__)
     folder, state = arguments.output_dir, process_state()
     sources = read_sources(arguments.concepts, photographs=arguments.photographs is not None)
     if arguments.photographs is not None:

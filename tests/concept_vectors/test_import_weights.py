@@ -1,9 +1,11 @@
 """The published weights: a file of the released shape, read by weights_only, as the first implementation uses it."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 
 from concept_vectors.import_weights import KEY, main
@@ -38,6 +40,20 @@ def test_the_released_file(tmp_path, columns):
     assert (vectors.base_hash, vectors.cross_attention_dim) == (None, 768)
     with pytest.raises(UserError, match="has the shape 1280×8×8, but this base's bottleneck has 16×4×4"):
         check_fits(vectors, tiny_pipeline())
+
+
+@pytest.mark.parametrize(("text_width", "fits"), [(768, True), (1024, False)])
+def test_it_applies_to_stable_diffusion_1(tmp_path, text_width, fits):
+    """On a UNet of full size without weights. That of 2.x has the same mid block, and is told by its text's width."""
+    files, _ = write_published(tmp_path)
+    vectors = read_vectors(main([*files, str(tmp_path / "out")]))
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=text_width)
+    if fits:
+        check_fits(vectors, SimpleNamespace(unet=unet))
+    else:
+        with pytest.raises(UserError, match="text conditioning 768 wide instead of 1024"):
+            check_fits(vectors, SimpleNamespace(unet=unet))
 
 
 def test_out_may_be_the_file_itself(tmp_path):

@@ -1,12 +1,14 @@
 """Files of vectors, sums by name, shapes: what is written and read, and what is refused."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
+from concept_vectors.inference import ConceptVector
 from concept_vectors.vectors import (
     FILE,
     METADATA,
@@ -18,6 +20,7 @@ from concept_vectors.vectors import (
     read_vectors,
 )
 from diffusion_base.errors import UserError
+from diffusion_base.intervention import Context
 from tests.concept_vectors.vector_files import random_vectors, write_vectors
 from tests.tiny import tiny_pipeline
 
@@ -151,18 +154,24 @@ FULL_SIZE = {
 
 
 @pytest.mark.parametrize("name", FULL_SIZE)
-def test_shapes_at_full_size(name):
-    """Against a pass through the full architecture, without weights."""
+def test_hooks_and_shapes_at_full_size(name):
+    """Guided passes through the full architecture, without weights: the vectors, of both forms, fit where they go."""
     config, expected = FULL_SIZE[name]
     seen = []
     with torch.device("meta"):
         unet = UNet2DConditionModel(**config)
         unet.mid_block.register_forward_hook(lambda _module, _inputs, output: seen.append(tuple(output.shape)))
         size = config["sample_size"]
-        added = {"text_embeds": torch.empty(1, 1280), "time_ids": torch.empty(1, 6)}
-        text = torch.empty(1, 77, config["cross_attention_dim"])
-        unet(torch.empty(1, 4, size, size), torch.empty(1), text, added_cond_kwargs=added)
-    assert mid_block_shape(unet) == seen[0][1:] == expected
+        added = {"text_embeds": torch.empty(2, 1280), "time_ids": torch.empty(2, 6)}
+        inputs = torch.empty(2, 4, size, size), torch.empty(2), torch.empty(2, 77, config["cross_attention_dim"])
+        pipeline = SimpleNamespace(unet=unet, device="meta", scheduler=DDPMScheduler())
+        for shape in (expected, expected[:1]):
+            vectors = ConceptVectors({"woman": torch.empty(shape)}, None, config["cross_attention_dim"])
+            check_fits(vectors, pipeline)
+            context = Context(pipeline, ["a nurse"], [""], [0], [{}], guided=True, timestep=torch.empty(()))
+            with ConceptVector(vectors, "woman", pipeline=pipeline).hook(context, unet):
+                assert unet(*inputs, added_cond_kwargs=added).sample.shape == inputs[0].shape
+    assert seen == [(2, *expected)] * 2 and mid_block_shape(unet) == expected
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
