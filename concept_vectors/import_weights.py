@@ -3,14 +3,16 @@
     python -m concept_vectors.import_weights unet.pth concept_dict.json OUT
 
 unet.pth is a state dict with the one key controlnet.fc1.weight, (1280·8·8, columns); concept_dict.json says whose each
-column is (those without a name are left out). OUT is a folder, or a file that ends in .safetensors. The vectors apply
-to a Stable Diffusion 1.x base.
+column is. Columns without a name are left out.
+
+The result has a tensor a concept, (1280, 8, 8), and applies to any Stable Diffusion 1.x base.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -28,12 +30,12 @@ TEXT_WIDTH = 768  # of its text conditioning
 
 @dataclass
 class Arguments:
-    weights: tyro.conf.Positional[Path]
+    weights: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="WEIGHTS")]
     """The published unet.pth."""
-    concepts: tyro.conf.Positional[Path]
+    concepts: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CONCEPTS")]
     """The published concept_dict.json."""
-    out: tyro.conf.Positional[Path]
-    """Folder to write concept_vectors.safetensors to, or the file itself."""
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """Folder to write concept_vectors.safetensors to, or a file that ends in .safetensors."""
 
 
 def import_vectors(weights: Path, concepts: Path) -> ConceptVectors:

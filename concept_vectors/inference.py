@@ -14,6 +14,7 @@ from torch import Tensor
 
 from concept_vectors.bottleneck import Schedule, added_to_mid_block, on_conditional_rows, progress
 from concept_vectors.vectors import ConceptVectors, as_map, load_vectors, parse_combination, tensor_hash
+from diffusion_base.conditioning import PromptEmbeddings
 from diffusion_base.errors import UserError
 from diffusion_base.intervention import Context, Intervention
 from diffusion_base.noising import per_sample_generator
@@ -159,6 +160,11 @@ class TwoTrajectories(Intervention):
 
     def swap_weights(self, context: Context) -> AbstractContextManager:
         return self.inner.swap_weights(context)
+
+    def edit_prompts(
+        self, context: Context, conditional: PromptEmbeddings, unconditional: PromptEmbeddings
+    ) -> tuple[PromptEmbeddings, PromptEmbeddings]:
+        return self.inner.edit_prompts(context, conditional, unconditional)  # of both trajectories
 
     @contextmanager
     def hook(self, context: Context, unet: torch.nn.Module) -> Iterator[None]:

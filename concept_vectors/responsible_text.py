@@ -144,6 +144,9 @@ class ResponsibleText(Intervention):
 
     @contextmanager
     def swap_weights(self, context: Context) -> Iterator[None]:
+        """Deal; and refuse what the vectors lack before anything is made."""
+        for prompt in dict.fromkeys(context.prompts):
+            self.asked(prompt)
         with ExitStack() as stack:
             for group in self.groups.values():
                 stack.enter_context(group.swap_weights(context))

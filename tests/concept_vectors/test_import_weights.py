@@ -92,3 +92,11 @@ def test_missing_and_damaged_files(tmp_path):
         (tmp_path / "unet.pth").write_bytes(damage)
         with pytest.raises(UserError, match="no weights that can be read without running code"):
             main([*files, "out"])
+
+
+def test_help_names_no_preset(capsys):
+    """There is nothing here that a preset could set."""
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    printed = capsys.readouterr().out
+    assert "WEIGHTS CONCEPTS OUT" in printed and "--config" not in printed

@@ -58,6 +58,7 @@ def test_published_command(inputs, tmp_path, capsys):
     with Image.open(strips[0]) as strip:
         assert strip.size == (5 * 32, 32)
     assert [row["step"] for row in read_history(output_dir)] == [1, 2]
+    assert len(list((output_dir / "latents").rglob("*.safetensors"))) == 9
     with Image.open(output_dir / "loss.png") as curve:
         assert curve.size[0] > 500
 
