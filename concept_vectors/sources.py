@@ -6,6 +6,10 @@ woman:
 anti_bloody:
   prompt: a gruesome scene               # invites the harm …
   negative: blood                        # … which is kept out; learned under the prompt alone
+gentle:
+  prompt: a gentle {}                    # with each of the words in turn, in `without` too
+  without: a {}
+  words: [nurse, teacher, judge]
 young_woman:
   prompt: a young woman
   without: a person
@@ -33,6 +37,7 @@ class _Entry(BaseModel):
 
     prompt: str | list[str] = []
     without: str | list[str] = []
+    words: list[str] = []
     negative: str = ""
     concepts: list[str] = []
     attribute: str | None = None
@@ -99,7 +104,11 @@ def _source(name: str, entry: _Entry, where: str, photographs: bool) -> Source:
     prompts = prompts or [""] * len(without)
     if len(without) not in (1, len(prompts)):
         raise UserError(f"{where}: {len(prompts)} prompts and {len(without)} without; give one, or one for each prompt")
-    pairs = zip(prompts, without * (len(prompts) // len(without)), strict=True)
+    pairs = list(zip(prompts, without * (len(prompts) // len(without)), strict=True))
+    if bool(entry.words) != any("{}" in prompt for pair in pairs for prompt in pair):
+        raise UserError(f"{where}: words go together with {{}}, the place in the prompts where each of them is put")
+    if entry.words:
+        pairs = [(own.replace("{}", word), under.replace("{}", word)) for word in entry.words for own, under in pairs]
     concepts = tuple(entry.concepts or [name])
     if wrong := next((concept for concept in concepts if not re.fullmatch(NAME, concept)), None):
         raise UserError(f"{where}: the concept {wrong!r} must be one word of letters, digits, _ and -")

@@ -122,6 +122,18 @@ def test_photographs_are_drawn_by_the_seed(tmp_path, photographs):
     assert len(chosen) > 1
 
 
+def test_words_take_turns(tmp_path):
+    file = tmp_path / "concepts.yaml"
+    file.write_text("gentle: {prompt: ['a gentle {}', 'one gentle {}'], without: 'a {}', words: [nurse, judge]}")
+    [source] = read_sources(file)
+    assert source.prompts == (
+        ("a gentle nurse", "a nurse"),
+        ("one gentle nurse", "a nurse"),
+        ("a gentle judge", "a judge"),
+        ("one gentle judge", "a judge"),
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -136,6 +148,8 @@ def test_photographs_are_drawn_by_the_seed(tmp_path, photographs):
         ("woman: {prompt: a woman, without: a person, negatve: x}", "woman / negatve: Extra inputs"),
         ("woman: {prompt: [a, b, c], without: [d, e]}", "3 prompts and 2 without"),
         ("dark skin: {prompt: a, without: b}", "'dark skin' must be one word"),
+        ("woman: {prompt: a woman, without: a person, words: [kind]}", "woman: words go together with {}"),
+        ("woman: {prompt: 'a {} woman', without: a person}", "woman: words go together with {}"),
         ("woman: {prompt: [a, b", "is not YAML"),
     ],
 )
