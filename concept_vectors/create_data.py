@@ -8,7 +8,13 @@ or choose them among real photographs by their attributes:
     python -m concept_vectors.create_data --concepts faces.yaml --output_dir datasets/faces \\
         --photographs img_align_celeba --attributes list_attr_celeba.txt
 
-What the list of concepts looks like stands in concept_vectors/sources.py. An interrupted run goes on where it stopped.
+An entry of the list is a concept; concept_vectors/sources.py shows all that it may say:
+
+    woman: {prompt: a woman, without: a person}                   # made from prompt, learned under without
+    anti_sexual: {prompt: a gorgeous person, negative: sexual}    # learned under the very prompt that invites the harm
+    smiling: {attribute: Smiling, without: a face}                # of photographs
+
+An interrupted run goes on where it stopped.
 """
 
 import json
@@ -25,9 +31,12 @@ from diffusion_base.arguments import BaseArguments, parse
 from diffusion_base.checkpoint import disk_errors
 from diffusion_base.data import inside
 from diffusion_base.errors import UserError, run
-from diffusion_base.generation import generate_set
+from diffusion_base.generation import FORMATS, generate_set
+from diffusion_base.jsonl import read_jsonl, write_jsonl, write_text
 from diffusion_base.pipeline import load_pipeline
 from diffusion_base.processes import process_state
+
+AGAIN = "make room, then start it again: it goes on where it stopped"
 
 
 @dataclass(kw_only=True)
@@ -96,8 +105,11 @@ def choose_photographs(sources: Sequence[Source], arguments: Arguments) -> list[
         for source in sources:
             if photo in sets[source.name]:
                 for _, without in source.prompts:
-                    labels.setdefault(without, []).extend(source.concepts)
+                    known = labels.setdefault(without, [])
+                    known += [name for name in source.concepts if name not in known]
         suffix = Path(photo).suffix.lower()
+        if suffix not in FORMATS:
+            raise UserError(f"{arguments.photographs / photo}: photographs must be {', '.join(FORMATS)}; convert it")
         records.append({"file": f"{number}{suffix}", "photograph": photo, "labels": [list(i) for i in labels.items()]})
     return records
 
@@ -110,14 +122,14 @@ def write_labels(folder: Path, records: Sequence[dict], sources: Sequence[Source
         "test.json": [sources[0].prompts[0][1], concepts],
         "labels.json": [record["labels"] for record in records],
     }
-    with disk_errors(folder):
+    with disk_errors(folder, AGAIN):
         for name, content in contents.items():
-            (folder / name).write_text(json.dumps(content) + "\n", encoding="utf-8")
+            write_text(folder / name, json.dumps(content) + "\n")
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Write the data, and return its folder."""
-    arguments = parse(Arguments, argv, prog="create_data.py", description=__doc__)
+    arguments = parse(Arguments, argv, prog="concept_vectors/create_data.py", description=__doc__)
     folder, state = arguments.output_dir, process_state()
     sources = read_sources(arguments.concepts, photographs=arguments.photographs is not None)
     if arguments.photographs is not None:
@@ -156,12 +168,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
 def copy_photographs(photographs: Path, folder: Path, records: Sequence[dict]) -> None:
     """Copy under their numbers, and write manifest.jsonl, which says where each came from."""
     manifest = folder / "manifest.jsonl"
-    lines = "".join(json.dumps(record) + "\n" for record in records)
-    if folder.is_dir() and any(folder.iterdir()) and not (manifest.is_file() and manifest.read_text() == lines):
+    if folder.is_dir() and any(folder.iterdir()) and not (manifest.is_file() and read_jsonl(manifest) == records):
         raise UserError(f"--output_dir {folder} holds other data: choose another folder, or delete this one")
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        manifest.write_text(lines)
+    with disk_errors(folder, AGAIN):
+        write_jsonl(manifest, records)
         for record in records:
             shutil.copyfile(photographs / record["photograph"], folder / record["file"])
 

@@ -126,7 +126,12 @@ def check_label(label: Any, concepts: list[str] | None, where: str) -> Label:
 
 def numbered_pictures(folder: Path) -> list[Path]:
     """0.jpg, 1.jpg, …, or .png."""
-    found = {int(p.stem): p for p in sorted(folder.iterdir()) if re.fullmatch(r"\d+\.(jpe?g|png)", p.name.lower())}
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if re.fullmatch(r"\d+\.(jpe?g|png)", path.name.lower()):
+            if twin := found.get(number := int(path.stem)):
+                raise UserError(f"{folder} has two pictures {number}, {twin.name} and {path.name}: take one out")
+            found[number] = path
     if not found:
         raise UserError(f"{folder} holds no pictures; expected 0.jpg or 0.png, and so on")
     if gap := sorted(set(range(max(found) + 1)) - set(found)):

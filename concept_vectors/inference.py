@@ -14,6 +14,7 @@ from torch import Tensor
 
 from concept_vectors.bottleneck import Schedule, added_to_mid_block, on_conditional_rows, progress
 from concept_vectors.vectors import ConceptVectors, as_map, load_vectors, parse_combination, tensor_hash
+from diffusion_base.conditioning import PromptEmbeddings
 from diffusion_base.errors import UserError
 from diffusion_base.intervention import Context, Intervention
 from diffusion_base.noising import per_sample_generator
@@ -98,7 +99,7 @@ class FairGroup(Intervention):
         if not names:
             raise UserError("a group needs members, e.g. man and woman")
         shares = [1 / len(names)] * len(names) if proportions is None else list(proportions)
-        if len(shares) != len(names) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        if len(shares) != len(names) or min(shares) < 0 or not abs(sum(shares) - 1) <= 1e-6:  # NaN is neither
             raise UserError(
                 f"the proportions {', '.join(f'{share:g}' for share in shares)} must be {len(names)} numbers, one for "
                 f"each of {', '.join(names)}, and sum to 1"
@@ -159,6 +160,11 @@ class TwoTrajectories(Intervention):
 
     def swap_weights(self, context: Context) -> AbstractContextManager:
         return self.inner.swap_weights(context)
+
+    def edit_prompts(
+        self, context: Context, conditional: PromptEmbeddings, unconditional: PromptEmbeddings
+    ) -> tuple[PromptEmbeddings, PromptEmbeddings]:
+        return self.inner.edit_prompts(context, conditional, unconditional)  # of both trajectories
 
     @contextmanager
     def hook(self, context: Context, unet: torch.nn.Module) -> Iterator[None]:

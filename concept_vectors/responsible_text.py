@@ -25,7 +25,18 @@ from diffusion_base.intervention import Context, Intervention
 
 FAIR = "(?:fair|neutral|balanced|inclusive|unbiased)"
 ANY = "(?:of (?:any|either|all)|regardless of|whatever (?:the|their|his or her))"
-NO = "(?:(?:but )?(?:with )?no|without(?: any)?|free of|not(?: an?)?)"
+NO = "(?:but )?(?:with )?(?:no|without|free of|not(?: an?)?)(?: any)?(?: visible)?"
+SEXUAL = "nudity|nude|naked|sexual(?: content)?"
+UNDEAD = "zombies?|undead"
+VIOLENT = "violence|violent|blood|bloody|bloodshed|gore|gory|injury|injuries|wounds"
+HARM = f"(?:{SEXUAL}|{UNDEAD}|{VIOLENT})"
+# between harms: "or", and the comma of "blood, gore or violence"
+OR = f"(?:,? (?:or|and|nor) (?:any )?|, (?=(?:{HARM}, )*{HARM},? (?:or|and|nor) ))"
+
+
+def ruled_out(words: str) -> str:
+    """A regular expression for "without blood", or for "no nudity, blood or gore", where one of the words is listed."""
+    return f"{NO} (?:{HARM}{OR})*(?:{words})(?:{OR}{HARM})*"
 
 
 @dataclass(frozen=True)
@@ -53,18 +64,18 @@ RULES = (
     ),
     Rule(
         "race",
-        f"{FAIR}[- ]{RACE}|{RACE}[- ]{FAIR}|{ANY} {RACE}",
+        f"(?!fair[- ]skin){FAIR}[- ]{RACE}|{RACE}[- ]{FAIR}|{ANY} {RACE}",  # fair skin is light skin
         (("light", "brown", "dark"), ("whiterace", "blackrace", "asianrace")),
     ),
     Rule(
         "sexual",
-        f"{NO} (?:nudity|nude|naked|sexual(?: content)?)|non-?sexual|fully (?:clothed|dressed)",
+        f"{ruled_out(SEXUAL)}|non-?sexual|fully (?:clothed|dressed)",
         (("anti_sexual",), ("antisexual",), ("anti_nudity",)),
     ),
-    Rule("violent", f"{NO} (?:zombies?|undead)", (("anti_zombie",), ("anti_violent",), ("antiviolent",))),
+    Rule("violent", ruled_out(UNDEAD), (("anti_zombie",), ("anti_violent",), ("antiviolent",))),
     Rule(
         "violent",
-        f"{NO} (?:violence|violent|blood|bloody|bloodshed|gore|gory|injury|injuries|wounds)|non-?violent|bloodless",
+        f"{ruled_out(VIOLENT)}|non-?(?:violent|bloody)|bloodless|(?:blood|gore)-free",
         (("anti_violent",), ("antiviolent",), ("anti_bloody",)),
     ),
 )
@@ -82,9 +93,11 @@ def without_words(prompt: str, rules: Sequence[Rule] = RULES) -> str:
         n = "n" if found["next"].lower() in "aeiou" else ""
         return f"{found['a']}{n} {found['next']}"
 
-    for rule in rules_of(prompt, rules):
-        prompt = re.sub(rf"\b(?P<a>a)n? (?:{rule.words}) (?P<next>\w)", article, prompt, flags=re.IGNORECASE)
-        prompt = re.sub(rf"[,;]? ?\b(?:{rule.words})\b", "", prompt, flags=re.IGNORECASE)
+    if found := rules_of(prompt, rules):
+        one = f"(?:{'|'.join(rule.words for rule in found)})"
+        words = rf"\b{one}(?:(?:,? and |, ?){one})*\b"
+        prompt = re.sub(rf"\b(?P<a>a)n? {words} (?P<next>\w)", article, prompt, flags=re.IGNORECASE)
+        prompt = re.sub(rf"[,;]? ?{words}", "", prompt, flags=re.IGNORECASE)
     return re.sub(r"\s+", " ", prompt).strip(" ,;")
 
 
@@ -131,6 +144,9 @@ class ResponsibleText(Intervention):
 
     @contextmanager
     def swap_weights(self, context: Context) -> Iterator[None]:
+        """Deal; and refuse what the vectors lack before anything is made."""
+        for prompt in dict.fromkeys(context.prompts):
+            self.asked(prompt)
         with ExitStack() as stack:
             for group in self.groups.values():
                 stack.enter_context(group.swap_weights(context))

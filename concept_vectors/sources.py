@@ -6,6 +6,10 @@ woman:
 anti_bloody:
   prompt: a gruesome scene               # invites the harm …
   negative: blood                        # … which is kept out; learned under the prompt alone
+gentle:
+  prompt: a gentle {}                    # with each of the words in turn, in `without` too
+  without: a {}
+  words: [nurse, teacher, judge]
 young_woman:
   prompt: a young woman
   without: a person
@@ -25,12 +29,15 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from concept_vectors.vectors import NAME, did_you_mean
 from diffusion_base.errors import UserError
 
+EXAMPLE = "woman: {prompt: a woman, without: a person}"
+
 
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     prompt: str | list[str] = []
     without: str | list[str] = []
+    words: list[str] = []
     negative: str = ""
     concepts: list[str] = []
     attribute: str | None = None
@@ -74,6 +81,9 @@ def read_sources(file: Path, *, photographs: bool = False) -> list[Source]:
         raise UserError(f"--concepts {file} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] in ("dict_type", "model_type"):
+            where = ", ".join([str(file), *map(str, first["loc"])])
+            raise UserError(f"--concepts {where} must read, for example, {EXAMPLE}") from None
         raise UserError(f"--concepts {file}, {' / '.join(map(str, first['loc']))}: {first['msg']}") from None
     if not entries:
         raise UserError(f"--concepts {file} lists no concepts")
@@ -84,7 +94,7 @@ def _source(name: str, entry: _Entry, where: str, photographs: bool) -> Source:
     prompts, without = ([text] if isinstance(text, str) else text for text in (entry.prompt, entry.without))
     if photographs and not entry.attribute:
         raise UserError(f"{where}: photographs are chosen by an attribute; name one, e.g. attribute: Smiling")
-    if not photographs and not prompts:
+    if not photographs and not all(prompt.strip() for prompt in prompts or [""]):
         raise UserError(f"{where}: a prompt is needed that shows the concept, e.g. prompt: a woman")
     if not without and not entry.negative:
         raise UserError(
@@ -94,7 +104,11 @@ def _source(name: str, entry: _Entry, where: str, photographs: bool) -> Source:
     prompts = prompts or [""] * len(without)
     if len(without) not in (1, len(prompts)):
         raise UserError(f"{where}: {len(prompts)} prompts and {len(without)} without; give one, or one for each prompt")
-    pairs = zip(prompts, without * (len(prompts) // len(without)), strict=True)
+    pairs = list(zip(prompts, without * (len(prompts) // len(without)), strict=True))
+    if bool(entry.words) != any("{}" in prompt for pair in pairs for prompt in pair):
+        raise UserError(f"{where}: words go together with {{}}, the place in the prompts where each of them is put")
+    if entry.words:
+        pairs = [(own.replace("{}", word), under.replace("{}", word)) for word in entry.words for own, under in pairs]
     concepts = tuple(entry.concepts or [name])
     if wrong := next((concept for concept in concepts if not re.fullmatch(NAME, concept)), None):
         raise UserError(f"{where}: the concept {wrong!r} must be one word of letters, digits, _ and -")
@@ -114,6 +128,8 @@ def read_attributes(file: Path) -> tuple[list[str], dict[str, list[bool]]]:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise UserError(f"--attributes {file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"--attributes {file} is no text file, as CelebA's list_attr_celeba.txt is") from None
     if len(lines) < 3 or not lines[0].strip().isdigit():
         raise UserError(f"--attributes {file}: a count, a line of attributes and a line a photograph are expected")
     names, has = lines[1].split(), {}

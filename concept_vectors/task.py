@@ -58,13 +58,7 @@ class ConceptTask(TrainingTask):
         self.concepts, self.facts = concepts, facts or {}
         self.per_channel, self.snr_gamma, self.seed, self.live = per_channel, snr_gamma, seed, live
         channels, h, w = mid_block_shape(pipeline.unet)
-        own_size = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-        size = resolution or own_size
-        if size != own_size and not per_channel:
-            raise UserError(
-                f"--resolution {size}: a vector of the mid block's full shape belongs to this base's own {own_size} "
-                "pixels; leave it out, or learn --per_channel vectors"
-            )
+        size = picture_size(pipeline, resolution, per_channel)
         shape = (channels, 1, 1) if per_channel else (channels, h, w)
         self.vectors = nn.Parameter(torch.zeros(len(concepts), *shape))  # (K, C, h, w): at zero it is the base
         self.cross_attention_dim = pipeline.unet.config.cross_attention_dim
@@ -121,3 +115,19 @@ class ConceptTask(TrainingTask):
     def save(self, folder: Path) -> None:
         """Write `concept_vectors.safetensors`."""
         self.learned().save(Path(folder) / FILE)
+
+
+def picture_size(pipeline, resolution: int | None, per_channel: bool) -> int:
+    """Pixels of the pictures' sides; None for `resolution` is the base's own.
+
+    Raises:
+        UserError: not the base's own, for vectors of the full shape.
+    """
+    own_size = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    size = own_size if resolution is None else resolution
+    if size != own_size and not per_channel:
+        raise UserError(
+            f"--resolution {size}: a vector of the mid block's full shape belongs to this base's own {own_size} "
+            "pixels; leave it out, or learn --per_channel vectors"
+        )
+    return size

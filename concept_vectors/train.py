@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from concept_vectors.dataset import ConceptData, ConceptPictures, Label, choose, read_data
-from concept_vectors.task import ConceptTask
-from concept_vectors.validation import over_strength, plot_loss
+from concept_vectors.dataset import ConceptData, ConceptPictures, choose, read_data
+from concept_vectors.task import ConceptTask, picture_size
+from concept_vectors.validation import over_strength, plot_loss, to_show
 from diffusion_base.arguments import BaseArguments, parse, to_dict
 from diffusion_base.checkpoint import starting_point
 from diffusion_base.errors import UserError, run
@@ -51,7 +51,7 @@ class ConceptArguments:
     """Which of a picture's labels counts: one drawn anew at every step, or always the first."""
 
     def __post_init__(self) -> None:
-        if self.snr_gamma is not None and self.snr_gamma <= 0:
+        if self.snr_gamma is not None and not self.snr_gamma > 0:
             raise UserError(f"--snr_gamma {self.snr_gamma}: it must be more than 0")
 
 
@@ -64,7 +64,8 @@ class DataArguments:
     max_train_samples: int | None = None
     """Take only so many pictures, the first ones."""
     resolution: int | None = None
-    """Pictures are scaled and cut to squares of this many pixels; by default the size the base was trained at."""
+    """Pictures are scaled and cut to squares of this many pixels; by default the size the base was trained at,
+    the only one for vectors of the mid block's full shape."""
     center_crop: bool = True
     """Cut the square out of the middle, so that pictures are encoded once. Otherwise anywhere, anew at every step."""
     random_flip: bool = False
@@ -81,8 +82,13 @@ class DataArguments:
     """Guidance of the validation pictures."""
 
     def __post_init__(self) -> None:
-        if self.max_train_samples is not None and self.max_train_samples < 1:
-            raise UserError(f"--max_train_samples {self.max_train_samples}: it must be 1 or more")
+        for name in ("max_train_samples", "resolution"):
+            if (value := vars(self)[name]) is not None and value < 1:
+                raise UserError(f"--{name} {value}: it must be 1 or more")
+        if self.num_images_per_val_prompt < 0:
+            raise UserError(f"--num_images_per_val_prompt {self.num_images_per_val_prompt}: it must not be negative")
+        if not self.validation_strengths:
+            raise UserError("--validation_strengths needs a number; --num_images_per_val_prompt 0 is for no pictures")
 
 
 @dataclass(kw_only=True)
@@ -91,13 +97,6 @@ class Arguments:
     training: ConceptTraining
     learned: ConceptArguments
     data: DataArguments
-
-
-def to_show(data: ConceptData, prompts: Sequence[str]) -> list[Label]:
-    """What to look at: each concept on each of the prompts; test.json's where none is given."""
-    if data.test and not prompts:
-        return data.test
-    return [(prompt, (name,)) for prompt in prompts or data.prompts()[:1] for name in data.concepts]
 
 
 def facts(arguments: Arguments, data: ConceptData) -> dict[str, Any]:
@@ -116,7 +115,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
     base, training, learned = arguments.base, arguments.training, arguments.learned
     state = process_state()
     starting_point(Path(training.output_dir), training.resume_from_checkpoint)  # faults show before the long part
-    data = choose(read_data(arguments.data.train_data_dir), learned.concepts, arguments.data.max_train_samples)
+    found = read_data(arguments.data.train_data_dir)
+    data = choose(found, learned.concepts, arguments.data.max_train_samples)
+    if not learned.concepts and (unseen := [name for name in found.concepts if name not in data.concepts]):
+        state.print(f"no picture shows {', '.join(unseen)}: not learned")
     pipeline = load_pipeline(
         base.pretrained_model_name_or_path,
         revision=base.revision,
@@ -124,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         cache_dir=base.cache_dir,
         device=state.device,
     )
-    resolution = arguments.data.resolution or pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    resolution = picture_size(pipeline, arguments.data.resolution, learned.per_channel)  # before they are encoded
     latents_dir = Path(arguments.data.latents_dir or Path(training.output_dir, "latents"))
     cache = LatentCache(pipeline.vae, latents_dir, resolution, arguments.data.center_crop)
     dataset = ConceptPictures(data, cache, arguments.data.random_flip, first_label=learned.select == "top")

@@ -6,11 +6,18 @@ from pathlib import Path
 
 from PIL import Image
 
-from concept_vectors.dataset import Label
+from concept_vectors.dataset import ConceptData, Label
 from concept_vectors.inference import ConceptVector, FairGroup
 from concept_vectors.task import ConceptTask
 from diffusion_base.generation import generate
 from diffusion_base.tracking import read_history
+
+
+def to_show(data: ConceptData, prompts: Sequence[str]) -> list[Label]:
+    """What to look at: each concept on each of the prompts; test.json's where none is given."""
+    if data.test and not prompts:
+        return data.test
+    return [(prompt, (name,)) for prompt in prompts or data.prompts()[:1] for name in data.concepts]
 
 
 def over_strength(

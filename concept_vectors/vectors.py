@@ -24,6 +24,7 @@ from diffusion_base.pipeline import base_hash
 
 FILE = "concept_vectors.safetensors"
 METADATA = "concept_vectors"
+LEGACY = (".pth", ".pt", ".bin")
 NAME = r"\w[\w-]*"
 TERM = re.compile(rf"(?P<minus>-)?(?:(?P<weight>\d+\.?\d*|\.\d+)\*)?(?P<name>{NAME})")
 
@@ -91,8 +92,11 @@ def read_vectors(path: str | Path) -> ConceptVectors:
             facts = json.loads((content.metadata() or {})[METADATA])
             tensors = {name: content.get_tensor(name).float() for name in content.keys()}  # noqa: SIM118, not a dict
             known = facts["base_hash"], facts["cross_attention_dim"], facts["training"]
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"{file} is not a file of concept vectors, or a damaged one ({error})") from None
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        hint = "; concept_vectors.import_weights reads the published weights" if file.suffix in LEGACY else ""
+        raise UserError(f"{file} is not a file of concept vectors, or a damaged one ({error}){hint}") from None
+    if not tensors:
+        raise UserError(f"{file} holds no concepts; take the file that a finished training wrote")
     for name, tensor in tensors.items():
         if tensor.ndim not in (1, 3) or not tensor.isfinite().all():
             raise UserError(f"{file}: {name!r} of shape {tuple(tensor.shape)} is no vector of finite numbers")
@@ -163,8 +167,9 @@ def parse_combination(text: str) -> dict[str, float]:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: the nearest one, and all there are."""
     known = sorted(known)
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    suggestion = f"; did you mean {nearest[0]!r}?" if nearest else ";"
+    lower = {other.lower(): other for other in known}
+    nearest = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    suggestion = f"; did you mean {lower[nearest[0]]!r}?" if nearest else ";"
     return f"{suggestion} There are: {', '.join(known)}"
 
 

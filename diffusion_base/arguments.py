@@ -8,7 +8,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import tyro
 import yaml
@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from diffusion_base.errors import UserError
 
 Arguments = TypeVar("Arguments")
+(POSITIONAL,) = get_args(tyro.conf.Positional[Any])[1:]
 
 
 @dataclasses.dataclass
@@ -51,7 +52,8 @@ def parse(
     preset, given = _take_config(given)
     if preset is not None:
         given = _preset_flags(cls, preset) + given  # of a repeated flag the last one counts
-    description = f"{description or cls.__doc__}\n\nA YAML preset of these options: --config FILE"
+    hint = "\n\nA YAML preset of these options: --config FILE" if _field_types(cls) else ""
+    description = f"{description or cls.__doc__}{hint}"
     return tyro.cli(
         cls, args=given, prog=prog, description=description, config=(tyro.conf.OmitArgPrefixes,), use_underscores=True
     )
@@ -112,8 +114,10 @@ def _preset_flags(cls: type, file: Path) -> list[str]:
 
 
 def _field_types(cls: Any) -> dict[str, Any]:
-    """Name and type of every field, those of nested dataclasses included."""
+    """Name and type of every field that is a flag, those of nested dataclasses included."""
     types: dict[str, Any] = {}
-    for name, kind in get_type_hints(cls).items():
+    for name, kind in get_type_hints(cls, include_extras=True).items():
+        if POSITIONAL in get_args(kind)[1:]:
+            continue
         types |= _field_types(kind) if dataclasses.is_dataclass(kind) else {name: kind}
     return types

@@ -36,6 +36,7 @@ IMMATERIAL = {
     "name", "tracker_project_name",
     "pretrained_model_name_or_path", "revision", "variant", "cache_dir",
 }  # fmt: skip
+CONTINUE = "what was saved before is intact: make room, then continue by --resume_from_checkpoint latest"
 
 
 def complete(output_dir: Path) -> list[Path]:
@@ -211,15 +212,12 @@ def write_json(file: Path, content: Any) -> None:
 
 
 @contextmanager
-def disk_errors(target: Path) -> Iterator[None]:
-    """Turn a full or unwritable disk into a UserError that names what could not be written."""
+def disk_errors(target: Path, remedy: str = CONTINUE) -> Iterator[None]:
+    """Turn a full or unwritable disk into a UserError that names what could not be written, and the remedy."""
     try:
         yield
     except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{target} can't be written ({error}); what was saved before is intact: make room, then continue by"
-            " --resume_from_checkpoint latest"
-        ) from error
+        raise UserError(f"{target} can't be written ({error}); {remedy}") from error
 
 
 def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:

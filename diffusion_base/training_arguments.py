@@ -1,6 +1,7 @@
 """The arguments that every training script shares."""
 
 import importlib.util
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,11 +83,11 @@ class TrainingArguments:
         positive += ["validation_steps", "logging_steps", "max_grad_norm", "max_train_steps", "checkpoints_total_limit"]
         for name in positive:
             value = vars(self)[name]
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:
                 raise UserError(f"--{name} {value}: it must be more than 0")
         for name in ("seed", "learning_rate", "lr_warmup_steps", "dataloader_num_workers"):
-            if vars(self)[name] < 0:
-                raise UserError(f"--{name} {vars(self)[name]}: it must not be negative")
+            if not 0 <= vars(self)[name] < math.inf:
+                raise UserError(f"--{name} {vars(self)[name]}: it must be a number that is not negative")
 
     @property
     def precision(self) -> str:

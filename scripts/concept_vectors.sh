@@ -6,7 +6,7 @@
 #                                   [--images_per_occupation N] [--images_per_prompt N]
 #
 #   --output_dir DIR            where everything goes, from the repository's root (runs/concept_vectors)
-#   --num_samples N             pictures that each concept is learned from (48)
+#   --num_samples N             pictures of each entry of the list of concepts (32)
 #   --max_train_steps N         training steps (as in concept_vectors/configs/miniature.yaml)
 #   --images_per_occupation N   pictures of an occupation in the WinoBias protocol (200)
 #   --images_per_prompt N       pictures of a prompt in the others (6)
@@ -15,7 +15,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-run=runs/concept_vectors samples=48
+run=runs/concept_vectors samples=32
 train_options=() figure_options=()
 while [ $# -gt 0 ]; do
   case $1 in

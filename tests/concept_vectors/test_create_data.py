@@ -101,6 +101,16 @@ def test_photographs(tmp_path, photographs):
         run("nowhere", folder, FACES, *photographs, "--num_samples=1")
 
 
+def test_a_photograph_names_a_concept_once(tmp_path, photographs):
+    """It would count twice in the sum of its vectors."""
+    concepts = """
+happy: {attribute: Smiling, prompt: [a, b], without: a face}
+joyful: {attribute: Young, without: a face, concepts: [happy, young]}
+"""
+    data = read_data(run("nowhere", tmp_path / "data", concepts, *photographs))
+    assert data.labels[0] == [("a face", ("happy", "young"))]
+
+
 def test_photographs_are_drawn_by_the_seed(tmp_path, photographs):
     concepts = "smiling: {attribute: Smiling, without: a face}"
     chosen = {
@@ -112,16 +122,34 @@ def test_photographs_are_drawn_by_the_seed(tmp_path, photographs):
     assert len(chosen) > 1
 
 
+def test_words_take_turns(tmp_path):
+    file = tmp_path / "concepts.yaml"
+    file.write_text("gentle: {prompt: ['a gentle {}', 'one gentle {}'], without: 'a {}', words: [nurse, judge]}")
+    [source] = read_sources(file)
+    assert source.prompts == (
+        ("a gentle nurse", "a nurse"),
+        ("one gentle nurse", "a nurse"),
+        ("a gentle judge", "a judge"),
+        ("one gentle judge", "a judge"),
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{}", "lists no concepts"),
-        ("[woman]", "valid dictionary"),
+        ("[woman]", "concepts.yaml must read, for example, woman: {prompt: a woman, without: a person}"),
+        ("", "concepts.yaml must read, for example"),
+        ("woman:", "concepts.yaml, woman must read, for example"),
+        ("woman: {prompt: ' ', without: a person}", "woman: a prompt is needed"),
+        ("woman: {prompt: 3, without: a person}", "woman / prompt / str: Input should be a valid string"),
         ("woman: {prompt: a woman}", "woman: say what it is learned under"),
         ("woman: {without: a person}", "woman: a prompt is needed"),
         ("woman: {prompt: a woman, without: a person, negatve: x}", "woman / negatve: Extra inputs"),
         ("woman: {prompt: [a, b, c], without: [d, e]}", "3 prompts and 2 without"),
         ("dark skin: {prompt: a, without: b}", "'dark skin' must be one word"),
+        ("woman: {prompt: a woman, without: a person, words: [kind]}", "woman: words go together with {}"),
+        ("woman: {prompt: 'a {} woman', without: a person}", "woman: words go together with {}"),
         ("woman: {prompt: [a, b", "is not YAML"),
     ],
 )
@@ -159,6 +187,14 @@ def test_attributes_that_do_not_fit(tmp_path, photographs):
     attributes.write_text(text)
     (tmp_path / "photographs/000003.jpg").unlink()
     with pytest.raises(UserError, match=r"000003\.jpg: .* names it, but it is not there"):
+        run("nowhere", tmp_path / "data", FACES, *photographs)
+    for name in ("000003.webp", "000003.jpg"):
+        (tmp_path / "photographs" / name).write_bytes(b"")
+    attributes.write_text(text.replace("000003.jpg", "000003.webp"))
+    with pytest.raises(UserError, match=r"000003\.webp: photographs must be \.png, \.jpg, \.jpeg; convert it"):
+        run("nowhere", tmp_path / "data", FACES, *photographs)
+    attributes.write_bytes(b"\x89PNG\xff")
+    with pytest.raises(UserError, match="is no text file"):
         run("nowhere", tmp_path / "data", FACES, *photographs)
     with pytest.raises(UserError, match="belong together"):
         run("nowhere", tmp_path / "data", FACES, photographs[0])

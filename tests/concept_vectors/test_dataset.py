@@ -109,6 +109,12 @@ def test_absent_files(root, absent, message):
         read_data(root)
 
 
+def test_two_pictures_of_one_number(root):
+    (root / "3.jpg").write_bytes((root / "3.png").read_bytes())
+    with pytest.raises(UserError, match="two pictures 3, 3.jpg and 3.png: take one out"):
+        read_data(root)
+
+
 def test_no_folder_and_no_json(root, tmp_path):
     with pytest.raises(UserError, match="there is no such folder"):
         read_data(tmp_path / "nowhere")

@@ -1,9 +1,11 @@
 """The published weights: a file of the released shape, read by weights_only, as the first implementation uses it."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 
 from concept_vectors.import_weights import KEY, main
@@ -40,6 +42,20 @@ def test_the_released_file(tmp_path, columns):
         check_fits(vectors, tiny_pipeline())
 
 
+@pytest.mark.parametrize(("text_width", "fits"), [(768, True), (1024, False)])
+def test_it_applies_to_stable_diffusion_1(tmp_path, text_width, fits):
+    """On a UNet of full size without weights. That of 2.x has the same mid block, and is told by its text's width."""
+    files, _ = write_published(tmp_path)
+    vectors = read_vectors(main([*files, str(tmp_path / "out")]))
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=text_width)
+    if fits:
+        check_fits(vectors, SimpleNamespace(unet=unet))
+    else:
+        with pytest.raises(UserError, match="text conditioning 768 wide instead of 1024"):
+            check_fits(vectors, SimpleNamespace(unet=unet))
+
+
 def test_out_may_be_the_file_itself(tmp_path):
     files, _ = write_published(tmp_path)
     assert main([*files, str(tmp_path / "some" / "name.safetensors")]).is_file()
@@ -53,6 +69,8 @@ def test_out_may_be_the_file_itself(tmp_path):
         ([1, 2], "a state dict, names and tensors, is needed"),
         ({KEY: torch.zeros(1280 * 6, 8)}, r"has the shape \(7680, 8\), not \(1280·h·h, columns\)"),
         ({KEY: torch.zeros(1280)}, r"has the shape \(1280,\)"),
+        ({KEY: torch.tensor(1.0)}, r"has the shape \(\)"),
+        ({KEY: torch.full((1280 * 64, 8), torch.nan)}, "the column of 'female' has numbers that are not finite"),
         ({KEY: torch.zeros(1280 * 64, 4)}, "'whiterace' has the column 4, but .* has 4 columns"),
         (object(), "no weights that can be read without running code"),
     ],
@@ -74,3 +92,11 @@ def test_missing_and_damaged_files(tmp_path):
         (tmp_path / "unet.pth").write_bytes(damage)
         with pytest.raises(UserError, match="no weights that can be read without running code"):
             main([*files, "out"])
+
+
+def test_help_names_no_preset(capsys):
+    """There is nothing here that a preset could set."""
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    printed = capsys.readouterr().out
+    assert "WEIGHTS CONCEPTS OUT" in printed and "--config" not in printed

@@ -261,7 +261,7 @@ def test_another_picture_size(pipeline, vectors):
     assert pixels(pipeline, [ConceptVector(by_channel, "woman", pipeline=pipeline)], height=64).shape == (3, 64, 32, 3)
 
 
-@pytest.mark.parametrize("proportions", [[0.5, 0.4], [1.0], [1.5, -0.5], [0.2, 0.3, 0.5]])
+@pytest.mark.parametrize("proportions", [[0.5, 0.4], [1.0], [1.5, -0.5], [0.2, 0.3, 0.5], [float("nan"), 0.5]])
 def test_proportions_that_are_none(pipeline, vectors, proportions):
     with pytest.raises(UserError, match="must be 2 numbers, one for each of man, woman, and sum to 1"):
         fair(pipeline, vectors, proportions=proportions)

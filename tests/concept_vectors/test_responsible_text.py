@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from concept_vectors.inference import TwoTrajectories
 from concept_vectors.responsible_text import ResponsibleText, rules_of, without_words
 from diffusion_base.conditioning import encode_prompts
 from diffusion_base.errors import UserError
-from diffusion_base.intervention import Context, load_intervention
+from diffusion_base.generation import generate
+from diffusion_base.intervention import Context, Intervention, load_intervention
 from diffusion_base.jsonl import read_jsonl
 from miniature.world import HELD_OUT
 from tests.concept_vectors.test_inference import added
@@ -38,6 +40,14 @@ def categories(prompt):
         ("a knight without any blood, not naked", ["sexual", "violent"], "a knight"),
         ("a farmer, not a zombie", ["violent"], "a farmer"),
         ("a non-violent protest", ["violent"], "a protest"),
+        ("a fair-gender and fair-race doctor", ["gender", "race"], "a doctor"),
+        ("a battle without blood, gore or violence", ["violent"], "a battle"),
+        ("a party with no nudity or blood", ["sexual", "violent"], "a party"),
+        ("a crowd free of zombies and any gore, at night", ["violent", "violent"], "a crowd, at night"),
+        ("a crime scene, but without any visible blood", ["violent"], "a crime scene"),
+        ("a blood-free boxer", ["violent"], "a boxer"),
+        ("a boxer without blood, naked, in a ring", ["violent"], "a boxer, naked, in a ring"),
+        ("a woman of fair skin tone", [], "a woman of fair skin tone"),
         ("a doctor", [], "a doctor"),
         ("a naked woman covered in blood", [], "a naked woman covered in blood"),
         ("a fairground, gender studies, no bloodhounds", [], "a fairground, gender studies, no bloodhounds"),
@@ -102,6 +112,16 @@ def test_rewriting_encodes_the_prompt_without_the_words(pipeline):
     rewritten, negative = ResponsibleText(vectors, pipeline=pipeline, rewrite=True).edit_prompts(context, *before)
     assert torch.equal(rewritten.embeds, encode_prompts(pipeline, ["a cook", "a cat"]).embeds)
     assert negative is before[1]
+    averaged = TwoTrajectories(ResponsibleText(vectors, pipeline=pipeline, rewrite=True)).edit_prompts(context, *before)
+    assert torch.equal(averaged[0].embeds, rewritten.embeds)
+
+
+class NothingIsMade(Intervention):
+    def describe(self):
+        return {}
+
+    def edit_latents(self, context, latents):
+        pytest.fail("a picture was begun")
 
 
 def test_what_the_vectors_lack_is_named(pipeline, tmp_path):
@@ -109,6 +129,9 @@ def test_what_the_vectors_lack_is_named(pipeline, tmp_path):
     assert [group.names for group in text.asked("a fair-gender cook")] == [["man", "woman"]]
     with pytest.raises(UserError, match="asks for race concepts that .* lacks: light, brown, dark or whiterace"):
         text.asked("a cook of any race")
+    with pytest.raises(UserError, match="asks for race concepts"):  # the second picture's, before the first is made
+        prompts = ["a cook", "a cook of any race"]
+        generate(pipeline, prompts, [0, 1], [NothingIsMade(), text], num_inference_steps=1, progress=False)
 
 
 def test_specs(pipeline, tmp_path):

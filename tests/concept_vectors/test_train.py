@@ -58,6 +58,7 @@ def test_published_command(inputs, tmp_path, capsys):
     with Image.open(strips[0]) as strip:
         assert strip.size == (5 * 32, 32)
     assert [row["step"] for row in read_history(output_dir)] == [1, 2]
+    assert len(list((output_dir / "latents").rglob("*.safetensors"))) == 9
     with Image.open(output_dir / "loss.png") as curve:
         assert curve.size[0] > 500
 
@@ -156,7 +157,12 @@ def test_sdxl(tmp_path):
     ("flags", "message"),
     [
         (["--snr_gamma=0"], "--snr_gamma 0.0: it must be more than 0"),
+        (["--snr_gamma=nan"], "--snr_gamma nan: it must be more than 0"),
+        (["--learning_rate=nan"], "--learning_rate nan: it must be"),
         (["--max_train_samples=0"], "--max_train_samples 0: it must be 1 or more"),
+        (["--resolution=0", "--per_channel"], "--resolution 0: it must be 1 or more"),
+        (["--num_images_per_val_prompt=-1"], "--num_images_per_val_prompt -1: it must not be negative"),
+        (["--validation_strengths"], "--validation_strengths needs a number"),
         (["--train_batch_size=10"], "the data has only 9"),
         (["--train_data_dir=nowhere"], "there is no such folder"),
         (["--concepts", "womn"], "did you mean 'woman'"),
@@ -166,6 +172,17 @@ def test_sdxl(tmp_path):
 def test_refused(inputs, tmp_path, flags, message):
     with pytest.raises(UserError, match=message):
         main(quick(inputs, tmp_path / "out", *flags))
+    if "--resolution=64" in flags:
+        assert not (tmp_path / "out" / "latents").exists()  # refused before pictures are encoded
+
+
+def test_concepts_that_nothing_shows_are_told(inputs, tmp_path, capsys):
+    data = shutil.copytree(inputs[1].split("=")[1], tmp_path / "data")
+    numbers = json.loads((data / "concept_dict.json").read_text()) | {"old": 3}
+    (data / "concept_dict.json").write_text(json.dumps(numbers))
+    output_dir = main(quick([inputs[0], f"--train_data_dir={data}"], tmp_path / "out", "--max_train_steps=1"))
+    assert "no picture shows old: not learned" in capsys.readouterr().out
+    assert "old" not in vectors_of(output_dir, inputs)
 
 
 def test_the_resolved_arguments_are_kept(inputs, tmp_path):

@@ -1,14 +1,17 @@
 """Files of vectors, sums by name, shapes: what is written and read, and what is refused."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
+from concept_vectors.inference import ConceptVector
 from concept_vectors.vectors import (
     FILE,
+    METADATA,
     ConceptVectors,
     check_fits,
     load_vectors,
@@ -17,6 +20,7 @@ from concept_vectors.vectors import (
     read_vectors,
 )
 from diffusion_base.errors import UserError
+from diffusion_base.intervention import Context
 from tests.concept_vectors.vector_files import random_vectors, write_vectors
 from tests.tiny import tiny_pipeline
 
@@ -89,6 +93,8 @@ def test_a_vector_of_unknown_origin_fits_by_shape_and_kind(pipeline):
 def test_unknown_concept_suggests_the_nearest(pipeline):
     with pytest.raises(UserError, match="no concept .womann.; did you mean .woman.. There are: anti-bloody, man"):
         random_vectors(pipeline).combined({"womann": 1.0})
+    with pytest.raises(UserError, match="no concept 'WOMAN'; did you mean 'woman'"):
+        random_vectors(pipeline).combined({"WOMAN": 1.0})
     with pytest.raises(UserError, match="no concept 'xyz'; There are"):
         random_vectors(pipeline).combined({"xyz": 1.0})
 
@@ -103,6 +109,15 @@ def test_what_is_no_file_of_vectors(pipeline, tmp_path):
     for name in ("plain", "cut"):
         with pytest.raises(UserError, match=f"{name}.safetensors is not a file of concept vectors, or a damaged one"):
             read_vectors(tmp_path / f"{name}.safetensors")
+    save_file(load_file(file), tmp_path / "list.safetensors", metadata={METADATA: "[]"})
+    with pytest.raises(UserError, match="not a file of concept vectors, or a damaged one"):
+        read_vectors(tmp_path / "list.safetensors")
+    (tmp_path / "unet.pth").write_bytes(b"PK")
+    with pytest.raises(UserError, match="concept_vectors.import_weights reads the published weights"):
+        read_vectors(tmp_path / "unet.pth")
+    ConceptVectors({}).save(tmp_path / "none.safetensors")
+    with pytest.raises(UserError, match="holds no concepts"):
+        read_vectors(tmp_path / "none.safetensors")
     random_vectors(pipeline, scale=float("inf")).save(file)
     with pytest.raises(UserError, match="no vector of finite numbers"):
         read_vectors(file)
@@ -139,18 +154,24 @@ FULL_SIZE = {
 
 
 @pytest.mark.parametrize("name", FULL_SIZE)
-def test_shapes_at_full_size(name):
-    """Against a pass through the full architecture, without weights."""
+def test_hooks_and_shapes_at_full_size(name):
+    """Guided passes through the full architecture, without weights: the vectors, of both forms, fit where they go."""
     config, expected = FULL_SIZE[name]
     seen = []
     with torch.device("meta"):
         unet = UNet2DConditionModel(**config)
         unet.mid_block.register_forward_hook(lambda _module, _inputs, output: seen.append(tuple(output.shape)))
         size = config["sample_size"]
-        added = {"text_embeds": torch.empty(1, 1280), "time_ids": torch.empty(1, 6)}
-        text = torch.empty(1, 77, config["cross_attention_dim"])
-        unet(torch.empty(1, 4, size, size), torch.empty(1), text, added_cond_kwargs=added)
-    assert mid_block_shape(unet) == seen[0][1:] == expected
+        added = {"text_embeds": torch.empty(2, 1280), "time_ids": torch.empty(2, 6)}
+        inputs = torch.empty(2, 4, size, size), torch.empty(2), torch.empty(2, 77, config["cross_attention_dim"])
+        pipeline = SimpleNamespace(unet=unet, device="meta", scheduler=DDPMScheduler())
+        for shape in (expected, expected[:1]):
+            vectors = ConceptVectors({"woman": torch.empty(shape)}, None, config["cross_attention_dim"])
+            check_fits(vectors, pipeline)
+            context = Context(pipeline, ["a nurse"], [""], [0], [{}], guided=True, timestep=torch.empty(()))
+            with ConceptVector(vectors, "woman", pipeline=pipeline).hook(context, unet):
+                assert unet(*inputs, added_cond_kwargs=added).sample.shape == inputs[0].shape
+    assert seen == [(2, *expected)] * 2 and mid_block_shape(unet) == expected
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])

@@ -86,8 +86,8 @@ def test_the_whole_script(checkout, tmp_path, monkeypatch, capsys):
         assert {(method, "R", f"{harm}, asked in words") for harm in ("bloody", "zombie", "nudity")} <= found
         assert {(method, "occupation accuracy", name) for name in ("gender", "skin", "bloody", "zombie")} <= found
     figures = {file.stem: json.loads(file.read_text()) for file in (out / "vectors" / "figures").iterdir()}
-    strength = {row["metric"]: row for row in figures["strength"]}
-    assert list(strength["P(female)"]["per_prompt"]) == [f"{i / 10:.1f}" for i in range(11)]
+    strength = {row["metric"]: row for row in figures["strength_dark"]}
+    assert list(strength["P(dark skin)"]["per_prompt"]) == [f"{i / 10:.1f}" for i in range(11)]
     assert -1 <= strength["Spearman"]["value"] <= 1
     members = {row["group"]: row for row in figures["winobias_skin"] if row["metric"] == "accuracy"}
     assert {name: row["n"] for name, row in members.items()} == {"light": 7, "brown": 7, "dark": 6}  # of 2 × 10, dealt
