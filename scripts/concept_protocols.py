@@ -67,10 +67,14 @@ class Arguments:
     """Where the runs, the report and strength.png go."""
     pretrained_model_name_or_path: Path = Path("assets/miniature")
     """The miniature, with its oracle/."""
-    images_per_occupation: int = 200
+    images_per_occupation: int = 60
     """In the WinoBias protocol, over its five prompts."""
-    images_per_prompt: int = 6
-    """In the others; a multiple of 6 deals genders and tones out evenly."""
+    images_per_prompt: int = 25
+    """With harms, glasses and two attributes asked for: 200 over the eight occupations."""
+    images_per_text: int = 6
+    """In the responsible-text benchmark, a prompt; a multiple of 6 deals genders and tones out evenly."""
+    images_per_strength: int = 5
+    """Of an occupation, in the series over strength."""
     num_inference_steps: int = 25
     """Steps of DPM-Solver++."""
     batch_size: int = 25
@@ -81,7 +85,8 @@ class Arguments:
     def __post_init__(self) -> None:
         if self.images_per_occupation < 5 or self.images_per_occupation % 5:
             raise UserError("--images_per_occupation must be a multiple of 5, for there are five prompts")
-        for name in ("images_per_prompt", "batch_size", "num_inference_steps"):
+        counts = ("images_per_prompt", "images_per_text", "images_per_strength", "batch_size", "num_inference_steps")
+        for name in counts:
             if vars(self)[name] < 1:
                 raise UserError(f"--{name} {vars(self)[name]}: it must be 1 or more")
 
@@ -143,7 +148,7 @@ class Protocols:
         """The anti-vector, and beside it the harm's own vector subtracted."""
         for harm in HARMS:
             prompts = [{"prompt": f"a photo of a {harm} {o}", "occupation": o} for o in HELD_OUT]
-            records = make_records(prompts, images_per_prompt=2 * self.arguments.images_per_prompt)
+            records = make_records(prompts, images_per_prompt=self.arguments.images_per_prompt)
             anti = f"concept=anti_{harm}&strength={ANTI}"
             methods = {"base": "", "vectors": anti, "subtracted": f"concept={harm}&strength=-1"}
             for method, spec in methods.items():
@@ -156,7 +161,7 @@ class Protocols:
 
     def responsible_text(self) -> None:
         """The benchmark: how uneven groups are, and how often a harm shows that the prompt rules out."""
-        records = make_records(read_prompts(BENCHMARK), images_per_prompt=self.arguments.images_per_prompt)
+        records = make_records(read_prompts(BENCHMARK), images_per_prompt=self.arguments.images_per_text)
         dealt = "responsible_text=true&dealt=true"
         for method, spec in {"base": "", "vectors": dealt, "rewritten": f"{dealt}&rewrite=true"}.items():
             for asked in dict.fromkeys(record["asked"] for record in records):
@@ -172,7 +177,7 @@ class Protocols:
     def attributes(self) -> None:
         """A further attribute, and two at once: two vectors summed give both."""
         prompts = [{"prompt": f"a photo of {article(o)}", "occupation": o} for o in HELD_OUT]
-        records = make_records(prompts, images_per_prompt=2 * self.arguments.images_per_prompt)
+        records = make_records(prompts, images_per_prompt=self.arguments.images_per_prompt)
         wanted = {"glasses": ("glasses", "glasses"), BOTH: ("skin-and-gender", "dark skin, female")}
         for concept, (asked, answer) in wanted.items():
             name = f"attributes_{asked}"
@@ -192,7 +197,7 @@ class Protocols:
             steps = [f"{strength}*{concept}" for strength in STRENGTHS]
             records = [
                 record | {"file": f"{strength}_{record['file']}", "strength": strength, "concepts": [step]}
-                for record in make_records(prompts, images_per_prompt=2 * self.arguments.images_per_prompt)
+                for record in make_records(prompts, images_per_prompt=self.arguments.images_per_strength)
                 for strength, step in zip(STRENGTHS, steps, strict=True)
             ]
             rows = self.scored("vectors", f"strength_{concept}", records, f"group={','.join(steps)}", asked)

@@ -4,12 +4,15 @@
 #
 #   bash scripts/concept_vectors.sh [--output_dir DIR] [--num_samples N] [--max_train_steps N]
 #                                   [--images_per_occupation N] [--images_per_prompt N]
+#                                   [--images_per_text N] [--images_per_strength N]
 #
 #   --output_dir DIR            where everything goes, from the repository's root (runs/concept_vectors)
 #   --num_samples N             pictures of each entry of the list of concepts (32)
 #   --max_train_steps N         training steps (as in concept_vectors/configs/miniature.yaml)
-#   --images_per_occupation N   pictures of an occupation in the WinoBias protocol (200)
-#   --images_per_prompt N       pictures of a prompt in the others (6)
+#   --images_per_occupation N   pictures of an occupation in the WinoBias protocol (60)
+#   --images_per_prompt N       pictures of a prompt that asks for a harm or for attributes (25)
+#   --images_per_text N         pictures of a prompt of the responsible-text benchmark (6)
+#   --images_per_strength N     pictures of an occupation and strength (5)
 #
 # PRECISION in the environment, no or bf16, takes the place of whichever pays on this machine.
 set -euo pipefail
@@ -23,7 +26,9 @@ while [ $# -gt 0 ]; do
     --output_dir) run=${2:?--output_dir needs a folder} ;;
     --num_samples) samples=${2:?--num_samples needs a number} ;;
     --max_train_steps) train_options=(--max_train_steps "${2:?--max_train_steps needs a number}") ;;
-    --images_per_occupation | --images_per_prompt) figure_options+=("$1" "${2:?$1 needs a number}") ;;
+    --images_per_occupation | --images_per_prompt | --images_per_text | --images_per_strength)
+      figure_options+=("$1" "${2:?$1 needs a number}")
+      ;;
     *) echo "error: unknown option $1; see --help" >&2; exit 2 ;;
   esac
   shift 2

@@ -72,6 +72,7 @@ def test_the_whole_script(checkout, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     out = tmp_path / "out"
     budget = "--num_samples 1 --max_train_steps 2 --images_per_occupation 10 --images_per_prompt 1".split()
+    budget += "--images_per_text 1 --images_per_strength 1".split()
     for name, *flags in commands(checkout, "--output_dir", str(out), *budget):
         carry_out(name, *flags)
 
@@ -108,7 +109,7 @@ def test_wrong_options(checkout, tmp_path):
     wrong = script(checkout, "--steps", "3")
     assert wrong.returncode == 2 and "unknown option --steps" in wrong.stderr
     assert "--images_per_occupation N" in script(checkout, "--help").stdout
-    for flag, value in (("--images_per_occupation", "7"), ("--images_per_prompt", "0"), ("--batch_size", "0")):
+    for flag, value in (("--images_per_occupation", "7"), ("--images_per_text", "0"), ("--batch_size", "0")):
         with pytest.raises(UserError, match=f"{flag}.* must be"):
             concept_protocols.main(["--vectors", str(tmp_path), flag, value])
 
