@@ -37,7 +37,7 @@ def test_every_cell_runs(tmp_path, monkeypatch):
     cheap = {
         'runs = root / "runs"': f"import pathlib; runs = pathlib.Path({str(tmp_path)!r})",
         "SAMPLING_STEPS, COUNTED = 25, 48": "SAMPLING_STEPS, COUNTED = 2, 6",
-        "--num_inference_steps 25 --batch_size 24 --num_samples 48": "--num_inference_steps 2 --num_samples 1",
+        "--num_inference_steps 25 --batch_size 24 --num_samples 32": "--num_inference_steps 2 --num_samples 1",
         "--num_images_per_val_prompt 0": "--num_images_per_val_prompt 0 --max_train_steps 2 --train_batch_size 4",
     }
     for dear, budget in cheap.items():
@@ -50,3 +50,10 @@ def test_every_cell_runs(tmp_path, monkeypatch):
     assert (tmp_path / "notebook" / "training" / "concept_vectors.safetensors").is_file()
     assert grids(notebook) == GRIDS
     assert "anti_zombie" in text(notebook) and text(notebook).count("mechanic, ") == 3
+
+
+def test_it_is_committed_as_it_ran():
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    assert [cell.execution_count for cell in code(notebook)] == list(range(1, len(code(notebook)) + 1))
+    assert grids(notebook) == GRIDS and "dancer, dealt: male" in text(notebook)
+    assert NOTEBOOK.stat().st_size < 1_000_000
