@@ -54,7 +54,7 @@ def test_both_sets_are_used_alike(checkout, monkeypatch):
     (report / "comparison.json").write_text(json.dumps({"figures": [measured | {"judge": "clip"}, *figures]}))
     result = built_dataset(checkout, "--output_dir", "out", "--scale", "0.1", "--images_per_prompt", "6")
     assert result.returncode == 0, result.stderr
-    assert "base 0.900, rendered set 0.050, built set 0.200: NOT within 0.10" in result.stdout
+    assert "base 0.900, rendered set 0.050, built set 0.200: 0.150 MORE imbalance" in result.stdout
 
     monkeypatch.chdir(checkout)
     commands = [json.loads(line) for line in (checkout / "commands.log").read_text().splitlines()]
