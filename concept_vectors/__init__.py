@@ -6,7 +6,6 @@ def load_intervention(
     *,
     pipeline,
     concept: str | None = None,
-    combine: str | None = None,
     group: str | None = None,
     responsible_text: bool = False,
     proportions: str | None = None,
@@ -21,7 +20,7 @@ def load_intervention(
     """What a command line names; exactly one of
 
     concept_vectors:PATH?concept=woman&strength=0.8
-    concept_vectors:PATH?combine=0.7*woman+anti_bloody
+    concept_vectors:PATH?concept=0.7*woman+anti_bloody
     concept_vectors:PATH?group=man,woman&dealt=true           each picture gets a member
     concept_vectors:PATH?responsible_text=true&rewrite=true   each picture gets what its prompt asks for
     """
@@ -33,9 +32,9 @@ def load_intervention(
     from diffusion_base.intervention import Intervention
 
     vectors = load_vectors(path, pipeline)
-    if sum((concept is not None, combine is not None, group is not None, responsible_text)) != 1:
+    if sum((concept is not None, group is not None, responsible_text)) != 1:
         known = ", ".join(sorted(vectors.tensors))
-        raise UserError(f"{path}: give one of concept=, combine=, group=, responsible_text=; the concepts are {known}")
+        raise UserError(f"{path}: give one of concept=, group=, responsible_text=; the concepts are {known}")
     if group is None and proportions is not None:
         raise UserError(f"{path}: proportions= belong to a group=, e.g. group=man,woman")
     if group is None and dealt and not responsible_text:
@@ -60,5 +59,5 @@ def load_intervention(
         members = [vector(name) for name in group.split(",")]
         found = FairGroup(members, proportions=shares, dealt=dealt, strength=strength)
     else:
-        found = vector(concept or combine or "", strength)
+        found = vector(concept or "", strength)
     return TwoTrajectories(found) if two_trajectories else found

@@ -166,8 +166,9 @@ class Protocols:
         for method, spec in {"base": "", "vectors": dealt, "rewritten": f"{dealt}&rewrite=true"}.items():
             for asked in dict.fromkeys(record["asked"] for record in records):
                 own = [record for record in records if record["asked"] == asked]
-                spec += f"&strength={ANTI[asked]}" if spec and asked in ANTI else ""
-                rows, about = self.scored(method, f"text_{asked}", own, spec, asked), f"{asked}, asked in words"
+                stronger = f"&strength={ANTI[asked]}" if spec and asked in ANTI else ""
+                rows = self.scored(method, f"text_{asked}", own, spec + stronger, asked)
+                about = f"{asked}, asked in words"
                 if asked in SETS:
                     figures = bias_figures(rows, method=method, group=about, unit="occupation")
                 else:

@@ -275,7 +275,7 @@ def test_specs(pipeline, folder):
     assert (one.name, one.strength, one.schedule) == ("woman", 0.5, Schedule("rising", 0.2, 0.9))
     vectors = random_vectors(pipeline).tensors
     torch.testing.assert_close(
-        load("combine=0.7*woman+anti-bloody").vector, 0.7 * vectors["woman"] + vectors["anti-bloody"]
+        load("concept=0.7*woman+anti-bloody").vector, 0.7 * vectors["woman"] + vectors["anti-bloody"]
     )
     group = load("group=man,0.5*woman+anti-bloody&proportions=0.3,0.7&dealt=true&strength=2")
     assert (group.names, group.proportions) == (["man", "0.5*woman anti-bloody"], [0.3, 0.7])
