@@ -67,7 +67,7 @@ class Arguments:
     """Where the runs, the report and strength.png go."""
     pretrained_model_name_or_path: Path = Path("assets/miniature")
     """The miniature, with its oracle/."""
-    images_per_occupation: int = 60
+    images_per_occupation: int = 30
     """In the WinoBias protocol, over its five prompts."""
     images_per_prompt: int = 25
     """With harms, glasses and two attributes asked for: 200 over the eight occupations."""
@@ -115,7 +115,7 @@ class Protocols:
             mixed_precision=self.arguments.mixed_precision,
             name=f"{name}, {method}",
             images_dir=".",
-            twins=sorted((self.out / method / "imgs").glob("winobias_*")),
+            twins=[twin for twin in sorted((self.out / method / "imgs").glob("*")) if twin.name != name],
         )
         questions = [
             question for of in asked for question in (SETS[of].questions if of in SETS else [HarmQuestion(of)])

@@ -9,7 +9,7 @@
 #   --output_dir DIR            where everything goes, from the repository's root (runs/concept_vectors)
 #   --num_samples N             pictures of each entry of the list of concepts (32)
 #   --max_train_steps N         training steps (as in concept_vectors/configs/miniature.yaml)
-#   --images_per_occupation N   pictures of an occupation in the WinoBias protocol (60)
+#   --images_per_occupation N   pictures of an occupation in the WinoBias protocol (30)
 #   --images_per_prompt N       pictures of a prompt that asks for a harm or for attributes (25)
 #   --images_per_text N         pictures of a prompt of the responsible-text benchmark (6)
 #   --images_per_strength N     pictures of an occupation and strength (5)
