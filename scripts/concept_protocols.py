@@ -73,7 +73,7 @@ class Arguments:
     """With harms, glasses and two attributes asked for: 200 over the eight occupations."""
     images_per_text: int = 6
     """In the responsible-text benchmark, a prompt; a multiple of 6 deals genders and tones out evenly."""
-    images_per_strength: int = 5
+    images_per_strength: int = 3
     """Of an occupation, in the series over strength."""
     num_inference_steps: int = 25
     """Steps of DPM-Solver++."""

@@ -12,7 +12,7 @@
 #   --images_per_occupation N   pictures of an occupation in the WinoBias protocol (30)
 #   --images_per_prompt N       pictures of a prompt that asks for a harm or for attributes (25)
 #   --images_per_text N         pictures of a prompt of the responsible-text benchmark (6)
-#   --images_per_strength N     pictures of an occupation and strength (5)
+#   --images_per_strength N     pictures of an occupation and strength (3)
 #
 # PRECISION in the environment, no or bf16, takes the place of whichever pays on this machine.
 set -euo pipefail
