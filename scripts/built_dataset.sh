@@ -81,7 +81,8 @@ import json, sys
 rows = json.load(open(sys.argv[1], encoding="utf-8"))["figures"]
 asked = ("D1", "gender, career", "oracle")
 base, rendered, built = (row["value"] for row in rows if (row["metric"], row["measured_on"], row["judge"]) == asked)
-beside = f"{abs(built - rendered):.3f} {'less' if built <= rendered else 'MORE'} imbalance than the rendered set"
+more = "less" if built <= rendered else "MORE"
+beside = f"{abs(built - rendered):.3f} {more} imbalance than the rendered set"
 print(f"\ngender D1 by the oracle: base {base:.3f}, rendered set {rendered:.3f}, built set {built:.3f}: {beside}")
 ' "$run/report/comparison.json"
 step "done"

@@ -208,7 +208,7 @@ class Protocols:
             self.keep("vectors", f"strength_{concept}", [shown, spearman])
             print(f"P({wanted}) over strength: {', '.join(f'{p:.2f}' for p in shown['per_prompt'].values())}")
             made = self.out / "vectors" / "imgs" / f"strength_{concept}"
-            for p in range(2):  # two of the occupations
+            for p in range(len(men[:2])):
                 rows_of_pictures.append([load_image(made / f"{strength}_{p}_0.png") for strength in STRENGTHS])
         grid(rows_of_pictures).save(self.out / "strength.png", optimize=True)
 
