@@ -50,7 +50,7 @@ done
 setup eval
 start=("$python")
 if [ -n "${LAUNCH:-}" ]; then read -ra start <<<"$LAUNCH"; fi
-precision=${PRECISION:-$("$python" -c 'from diffusion_base.doctor import best_precision; print(best_precision())')}
+precision=$(precision)
 if [ -d "$base/oracle" ]; then # the miniature's truth
   people=$("$python" -c 'from urllib.parse import quote; from miniature.world import OCCUPATIONS; print(quote(",".join(OCCUPATIONS)))')
   bias_judges=(--judge "miniature:$base/oracle" --judge "scorers:clip?model=$base/clip&subjects=$people")
@@ -62,7 +62,6 @@ else
 fi
 if [ -n "${BIAS_JUDGES:-}" ]; then read -ra bias_judges <<<"--judge ${BIAS_JUDGES// / --judge }"; fi
 if [ -n "${HARM_JUDGES:-}" ]; then read -ra harm_judges <<<"--judge ${HARM_JUDGES// / --judge }"; fi
-step() { printf '\n[%d s] %s\n' "$SECONDS" "$1"; }
 SECONDS=0
 
 # both SCRIPT [FLAG …]: an evaluation of the base, then of LiVO; what they share of CLIP's features is kept once

@@ -27,20 +27,15 @@ done
 
 . scripts/setup.sh
 setup
-threads=$("$python" -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
-precision=$("$python" -c 'from diffusion_base.doctor import best_precision; print(best_precision())') # bf16 where it pays
+precision=$(precision)
 people=$("$python" -c 'from urllib.parse import quote; from miniature.world import OCCUPATIONS; print(quote(",".join(OCCUPATIONS)))')
 base=assets/miniature prompts=assets/miniature/prompts
 clip="scorers:clip?model=$base/clip&subjects=$people"
 making=(--pretrained_model_name_or_path "$base" --guidance_scale 2.5 --batch_size 25 --mixed_precision "$precision")
-# accelerate would give a process on the CPU a single thread
-launch=("$python" -m accelerate.commands.launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no
-  --dynamo_backend no --num_cpu_threads_per_process "$threads")
-step() { printf '\n[%d s] %s\n' "$SECONDS" "$1"; }
 SECONDS=0
 
 step "1/4 The preference sets: $run/built/data, $run/rendered/data"
-"${launch[@]}" value_encoder/build_dataset.py --plan value_encoder/plans/miniature.yaml --output_dir "$run/built/data" \
+launch value_encoder/build_dataset.py --plan value_encoder/plans/miniature.yaml --output_dir "$run/built/data" \
   --judge "$clip" "${making[@]}" ${build_options[@]+"${build_options[@]}"}
 "$python" -m miniature.make_livo_data --output_dir "$run/rendered/data"
 
@@ -50,7 +45,7 @@ for set in rendered built; do
     echo "$run/$set/livo is trained already; delete it to train it again"
     continue
   fi
-  "${launch[@]}" value_encoder/train.py --config value_encoder/configs/miniature.yaml \
+  launch value_encoder/train.py --config value_encoder/configs/miniature.yaml \
     --pretrained_model_name_or_path "$base" --train_data_dir "$run/$set/data" --output_dir "$run/$set/livo" --mixed_precision "$precision" \
     --resume_from_checkpoint latest ${train_options[@]+"${train_options[@]}"}
 done

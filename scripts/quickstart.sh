@@ -25,9 +25,7 @@ done
 
 . scripts/setup.sh
 setup
-threads=$("$python" -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
-precision=$("$python" -c 'from diffusion_base.doctor import best_precision; print(best_precision())') # bf16 where it pays
-step() { printf '\n[%d s] %s\n' "$SECONDS" "$1"; }
+precision=$(precision)
 SECONDS=0
 
 step "1/3 Preference pictures of 16 occupations: $run/data"
@@ -37,10 +35,7 @@ step "2/3 The value encoder: $run/livo"
 if grep -qs '"finished_steps"' "$run/livo/training.json"; then
   echo "is trained already; delete $run/livo to train it again"
 else
-  # accelerate would give a process on the CPU a single thread
-  "$python" -m accelerate.commands.launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
-    --num_cpu_threads_per_process "$threads" \
-    value_encoder/train.py --config value_encoder/configs/miniature.yaml \
+  launch value_encoder/train.py --config value_encoder/configs/miniature.yaml \
     --pretrained_model_name_or_path assets/miniature --train_data_dir "$run/data" --output_dir "$run/livo" \
     --mixed_precision "$precision" \
     --resume_from_checkpoint latest ${train_options[@]+"${train_options[@]}"}

@@ -3,34 +3,14 @@
 import json
 import os
 import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 
-import pytest
 import yaml
 
 from diffusion_base.arguments import parse, to_dict
 
 ROOT = Path(__file__).resolve().parents[2]
-LINKED = ("assets", "evaluation", "miniature", "value_encoder", "pyproject.toml", "constraints.txt", "scripts")
-NOTED = 'import json, sys; print(json.dumps(sys.argv[1:]), file=open("commands.log", "a"))'
-
-
-@pytest.fixture
-def checkout(tmp_path) -> Path:
-    """This repository by links, with an environment whose Python notes what it is to run."""
-    folder = tmp_path / "checkout"
-    (folder / ".venv" / "bin").mkdir(parents=True)
-    for name in LINKED:
-        (folder / name).symlink_to(ROOT / name)
-    python = folder / ".venv" / "bin" / "python"
-    run, note = f'exec {sys.executable} "$@"', f"{sys.executable} -c '{NOTED}' \"$@\""
-    python.write_text(f"#!/bin/sh\ncase $1 in -c | --version) {run} ;; esac\n{note}\n")
-    python.chmod(0o755)
-    state = subprocess.run("cat pyproject.toml constraints.txt | cksum", shell=True, cwd=ROOT, capture_output=True)
-    (folder / ".venv" / ".installed").write_bytes(state.stdout)
-    return folder
 
 
 def built_dataset(checkout: Path, *options: str) -> subprocess.CompletedProcess:

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -14,29 +13,11 @@ from scripts import concept_protocols
 from scripts.concept_protocols import rank_correlation
 
 ROOT = Path(__file__).resolve().parents[2]
-LINKED = ("assets", "concept_vectors", "pyproject.toml", "constraints.txt", "scripts")
-NOTED = 'import json, sys; print(json.dumps(sys.argv[1:]), file=open("commands.log", "a"))'
 CHEAP = {  # what makes each step a matter of seconds
     "concept_vectors.create_data": "--num_inference_steps 2",
     "concept_vectors/train.py": "--num_images_per_val_prompt 0 --train_batch_size 11",
     "scripts/concept_protocols.py": "--num_inference_steps 2",
 }
-
-
-@pytest.fixture
-def checkout(tmp_path) -> Path:
-    """This repository by links, with an environment whose Python notes what it is to run: a start takes seconds."""
-    folder = tmp_path / "checkout"
-    (folder / ".venv" / "bin").mkdir(parents=True)
-    for name in LINKED:
-        (folder / name).symlink_to(ROOT / name)
-    python = folder / ".venv" / "bin" / "python"
-    run, note = f'exec {sys.executable} "$@"', f"{sys.executable} -c '{NOTED}' \"$@\""
-    python.write_text(f"#!/bin/sh\ncase $1 in -c | --version) {run} ;; esac\n{note}\n")
-    python.chmod(0o755)
-    state = subprocess.run("cat pyproject.toml constraints.txt | cksum", shell=True, cwd=ROOT, capture_output=True)
-    (folder / ".venv" / ".installed").write_bytes(state.stdout)
-    return folder
 
 
 def script(checkout: Path, *options: str) -> subprocess.CompletedProcess:

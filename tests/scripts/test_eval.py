@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -14,8 +13,6 @@ from miniature.models import asset_folder
 from value_encoder.train import main as train
 
 ROOT = Path(__file__).resolve().parents[2]
-LINKED = ("assets", "evaluation", "miniature", "pyproject.toml", "constraints.txt", "scripts")
-NOTED = 'import json, sys; print(json.dumps(sys.argv[1:]), file=open("commands.log", "a"))'
 
 
 @pytest.fixture(scope="module")
@@ -26,23 +23,6 @@ def livo(tmp_path_factory) -> Path:
     flags = "--max_train_steps 2 --train_batch_size 2 --learning_rate 0.01 --center_crop --num_images_per_val_prompt 0"
     paths = ["--train_data_dir", str(folder / "data"), "--output_dir", str(folder / "run")]
     return train([*flags.split(), *paths, "--pretrained_model_name_or_path", str(asset_folder())])
-
-
-@pytest.fixture
-def checkout(tmp_path) -> Path:
-    """This repository by links, with an environment whose Python notes what it is to run: a start takes seconds."""
-    folder = tmp_path / "checkout"
-    (folder / ".venv" / "bin").mkdir(parents=True)
-    for name in LINKED:
-        (folder / name).symlink_to(ROOT / name)
-    python = folder / ".venv" / "bin" / "python"
-    run, note = f'exec {sys.executable} "$@"', f"{sys.executable} -c '{NOTED}' \"$@\""
-    python.write_text(f"#!/bin/sh\ncase $1 in -c | --version) {run} ;; esac\n{note}\n")
-    python.chmod(0o755)
-    state = subprocess.run("cat pyproject.toml constraints.txt | cksum", shell=True, cwd=ROOT, capture_output=True)
-    for name in (".installed", ".installed-eval"):
-        (folder / ".venv" / name).write_bytes(state.stdout)
-    return folder
 
 
 def eval_sh(checkout: Path, *options: str, **environment: str) -> subprocess.CompletedProcess:
