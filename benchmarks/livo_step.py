@@ -20,12 +20,12 @@ from torch import Tensor
 
 from diffusion_base.arguments import BaseArguments, parse
 from diffusion_base.conditioning import encode_prompts, prepend_token, tokenize
-from diffusion_base.cpu_attention import Float32Attention
 from diffusion_base.errors import run
 from diffusion_base.latents import encode_live
 from diffusion_base.noising import add_noise, draw_noise, draw_timesteps, per_sample_error, target
 from diffusion_base.pipeline import load_pipeline
 from diffusion_base.processes import usable_device
+from diffusion_base.training.cpu_attention import Float32Attention
 from miniature.models import asset_folder
 from value_encoder.loss import livo_loss
 from value_encoder.task import LiVOTask

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import run
+from diffusion_base.identity import content_keys
 from diffusion_base.processes import process_state
 from evaluation.fidelity import fid, inception_score
 from evaluation.metrics import d1
@@ -29,7 +30,7 @@ from miniature.drawing import render
 from miniature.models import asset_folder
 from miniature.world import OCCUPATIONS, draw_person
 from scorers.clip import CLIPScorer
-from scorers.features import CLIPFeatures, FeatureExtractor, content_keys, extract
+from scorers.features import CLIPFeatures, FeatureExtractor, extract
 from scorers.inception import SIDE, InceptionFeatures, InceptionV3
 
 GENDERS = ("male", "female")

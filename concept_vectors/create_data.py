@@ -27,14 +27,14 @@ from typing import Any, Literal
 import numpy as np
 
 from concept_vectors.sources import Source, having, read_attributes, read_sources
-from diffusion_base.arguments import BaseArguments, parse
-from diffusion_base.checkpoint import disk_errors
+from diffusion_base.arguments import BaseArguments, Count, WholeNumber, check_ranges, parse
 from diffusion_base.data import inside
 from diffusion_base.errors import UserError, run
+from diffusion_base.files import read_jsonl, write_jsonl, write_text
 from diffusion_base.generation import FORMATS, generate_set
-from diffusion_base.jsonl import read_jsonl, write_jsonl, write_text
 from diffusion_base.pipeline import load_pipeline
 from diffusion_base.processes import process_state
+from diffusion_base.training.checkpoint import disk_errors
 
 AGAIN = "make room, then start it again: it goes on where it stopped"
 
@@ -46,15 +46,15 @@ class Arguments:
     """YAML list of concepts, with prompts or attributes."""
     output_dir: Path
     """Folder to write."""
-    num_samples: int = 1000
+    num_samples: Count = 1000
     """Pictures of each entry of the list."""
-    seed: int = 0
+    seed: WholeNumber = 0
     """Picture N has this seed + N; photographs are drawn by it."""
-    num_inference_steps: int = 30
+    num_inference_steps: Count = 30
     """Steps of DPM-Solver++."""
     guidance_scale: float = 7.5
     """Of classifier-free guidance."""
-    batch_size: int = 8
+    batch_size: Count = 8
     """Pictures made together."""
     mixed_precision: Literal["no", "bf16"] = "no"
     """Precision of the networks; bf16 is faster on machines that know it."""
@@ -66,16 +66,14 @@ class Arguments:
     """Their attributes, in the form of CelebA's list_attr_celeba.txt."""
 
     def __post_init__(self) -> None:
-        for name in ("num_samples", "num_inference_steps", "batch_size"):
-            if vars(self)[name] < 1:
-                raise UserError(f"--{name} {vars(self)[name]}: it must be 1 or more")
+        check_ranges(self)
         if self.seed < 0:
             raise UserError(f"--seed {self.seed}: it must not be negative")
         if (self.photographs is None) != (self.attributes is None):
             raise UserError("--photographs and --attributes belong together: give both, or none")
 
 
-def make_records(sources: Sequence[Source], num_samples: int, seed: int, suffix: str) -> list[dict]:
+def make_records(sources: Sequence[Source], num_samples: Count, seed: int, suffix: str) -> list[dict]:
     """A record a picture: how it is made, and what it teaches; an entry's prompts take turns."""
     records: list[dict] = []
     for source in sources:

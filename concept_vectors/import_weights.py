@@ -19,8 +19,8 @@ import tyro
 from concept_vectors.dataset import read_concepts, read_json
 from concept_vectors.vectors import FILE, ConceptVectors
 from diffusion_base.arguments import parse
-from diffusion_base.checkpoint import disk_errors
 from diffusion_base.errors import UserError, run
+from diffusion_base.training.checkpoint import disk_errors
 from scorers.files import read_state
 
 KEY = "controlnet.fc1.weight"

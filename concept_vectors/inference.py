@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from concept_vectors.bottleneck import Schedule, added_to_mid_block, on_conditional_rows, progress
-from concept_vectors.vectors import ConceptVectors, as_map, load_vectors, parse_combination, tensor_hash
+from concept_vectors.vectors import ConceptVectors, as_map, load_vectors, parse_combination
 from diffusion_base.conditioning import PromptEmbeddings
 from diffusion_base.errors import UserError
+from diffusion_base.identity import tensor_hash
 from diffusion_base.intervention import Context, Intervention
 from diffusion_base.noising import per_sample_generator
 

@@ -11,10 +11,11 @@ from concept_vectors.loss import concept_loss
 from concept_vectors.vectors import FILE, ConceptVectors, mid_block_shape
 from diffusion_base.conditioning import CachedPrompts, is_xl
 from diffusion_base.errors import UserError
+from diffusion_base.identity import base_hash
 from diffusion_base.latents import encode_live
 from diffusion_base.noising import add_noise, draw_noise, draw_timesteps, min_snr_weight, per_sample_error, target
-from diffusion_base.pipeline import base_hash, training_scheduler
-from diffusion_base.training_task import TrainingTask
+from diffusion_base.pipeline import training_scheduler
+from diffusion_base.training.task import TrainingTask
 
 
 class ConceptTask(TrainingTask):

@@ -12,23 +12,32 @@ from typing import Any, Literal
 from concept_vectors.dataset import ConceptData, ConceptPictures, choose, read_data
 from concept_vectors.task import ConceptTask, picture_size
 from concept_vectors.validation import over_strength, plot_loss, to_show
-from diffusion_base.arguments import BaseArguments, parse, to_dict
-from diffusion_base.checkpoint import starting_point
+from diffusion_base.arguments import (
+    BaseArguments,
+    Count,
+    NotNegative,
+    Positive,
+    WholeNumber,
+    check_ranges,
+    parse,
+    to_dict,
+)
 from diffusion_base.errors import UserError, run
 from diffusion_base.latents import LatentCache
 from diffusion_base.pipeline import load_pipeline
 from diffusion_base.processes import process_state
-from diffusion_base.training import train, use_xformers
-from diffusion_base.training_arguments import TrainingArguments
+from diffusion_base.training.arguments import TrainingArguments
+from diffusion_base.training.checkpoint import starting_point
+from diffusion_base.training.loop import train, use_xformers
 
 
 @dataclass(kw_only=True)
 class ConceptTraining(TrainingArguments):
     """How to train; the defaults are the released script's. The paper trains for 10,000 steps."""
 
-    learning_rate: float = 0.1
-    adam_weight_decay: float = 0.0
-    num_train_epochs: int | None = None
+    learning_rate: NotNegative = 0.1
+    adam_weight_decay: NotNegative = 0.0
+    num_train_epochs: Count | None = None
     """Length of the training in passes over the data; 20 where neither this nor --max_train_steps is given."""
 
     def __post_init__(self) -> None:
@@ -45,14 +54,13 @@ class ConceptArguments:
     """Learn these alone; by default all that the pictures show."""
     per_channel: bool = False
     """One number a channel, for pictures of any size, instead of the mid block's full shape (as released)."""
-    snr_gamma: float | None = None
+    snr_gamma: Positive | None = None
     """γ of the min-SNR weight on the error, usually 5; without it all timesteps weigh the same."""
     select: Literal["random", "top"] = "random"
     """Which of a picture's labels counts: one drawn anew at every step, or always the first."""
 
     def __post_init__(self) -> None:
-        if self.snr_gamma is not None and not self.snr_gamma > 0:
-            raise UserError(f"--snr_gamma {self.snr_gamma}: it must be more than 0")
+        check_ranges(self)
 
 
 @dataclass(kw_only=True)
@@ -61,9 +69,9 @@ class DataArguments:
 
     train_data_dir: str
     """Pictures N.jpg or N.png with labels.json and concept_dict.json."""
-    max_train_samples: int | None = None
+    max_train_samples: Count | None = None
     """Take only so many pictures, the first ones."""
-    resolution: int | None = None
+    resolution: Count | None = None
     """Pictures are scaled and cut to squares of this many pixels; by default the size the base was trained at,
     the only one for vectors of the mid block's full shape."""
     center_crop: bool = True
@@ -76,17 +84,13 @@ class DataArguments:
     """Prompts to show each concept on; by default what test.json says, else a prompt of the data."""
     validation_strengths: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
     """Strengths in a strip of validation pictures."""
-    num_images_per_val_prompt: int = 2
+    num_images_per_val_prompt: WholeNumber = 2
     """Strips a validation prompt and concept, each with its own seed; 0 for none."""
     validation_guidance_scale: float = 7.5
     """Guidance of the validation pictures."""
 
     def __post_init__(self) -> None:
-        for name in ("max_train_samples", "resolution"):
-            if (value := vars(self)[name]) is not None and value < 1:
-                raise UserError(f"--{name} {value}: it must be 1 or more")
-        if self.num_images_per_val_prompt < 0:
-            raise UserError(f"--num_images_per_val_prompt {self.num_images_per_val_prompt}: it must not be negative")
+        check_ranges(self)
         if not self.validation_strengths:
             raise UserError("--validation_strengths needs a number; --num_images_per_val_prompt 0 is for no pictures")
 

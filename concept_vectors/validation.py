@@ -10,7 +10,7 @@ from concept_vectors.dataset import ConceptData, Label
 from concept_vectors.inference import ConceptVector, FairGroup
 from concept_vectors.task import ConceptTask
 from diffusion_base.generation import generate
-from diffusion_base.tracking import read_history
+from diffusion_base.training.tracking import read_history
 
 
 def to_show(data: ConceptData, prompts: Sequence[str]) -> list[Label]:

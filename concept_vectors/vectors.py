@@ -6,7 +6,6 @@ elsewhere), the width of its text conditioning, and facts of the training.
 """
 
 import difflib
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -20,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diffusion_base.errors import UserError
-from diffusion_base.pipeline import base_hash
+from diffusion_base.identity import base_hash
 
 FILE = "concept_vectors.safetensors"
 METADATA = "concept_vectors"
@@ -176,12 +175,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def as_map(vector: Tensor) -> Tensor:
     """(C, h, w) as it is; (C,) as (C, 1, 1)."""
     return vector if vector.ndim == 3 else vector[:, None, None]
-
-
-def tensor_hash(tensor: Tensor) -> str:
-    """16 hex digits of a tensor's shape and float32 content."""
-    data = tensor.detach().cpu().float().contiguous().numpy().tobytes()
-    return hashlib.sha256(repr(tuple(tensor.shape)).encode() + data).hexdigest()[:16]
 
 
 def times(shape: Iterable[int]) -> str:

@@ -2,22 +2,38 @@
 
 `--flag_name` and `--flag-name` are the same; booleans are bare (`--random_flip`, `--no-random_flip`); the fields of
 nested dataclasses are flags like any other. `--config preset.yaml` sets flags by name; the command line wins over it.
+
+What a number may be is said in its field's annotation (`batch_size: Count = 8`) and checked by `check_ranges`.
 """
 
 import dataclasses
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import tyro
 import yaml
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import TypeAdapter, ValidationError
 
 from diffusion_base.errors import UserError
 
+if TYPE_CHECKING:
+    import torch
+
+    from diffusion_base.pipeline import Pipeline
+
 Arguments = TypeVar("Arguments")
 (POSITIONAL,) = get_args(tyro.conf.Positional[Any])[1:]
+INFINITE = "may be infinite"  # in a field's annotation; all other numbers must be finite
+
+Count = Annotated[int, Ge(1)]
+WholeNumber = Annotated[int, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+Share = Annotated[float, Ge(0), Le(1)]
 
 
 @dataclasses.dataclass
@@ -32,6 +48,39 @@ class BaseArguments:
     """Variant of the weight files, e.g. fp16."""
     cache_dir: str | None = None
     """Where downloaded weights are kept; by default where the hub keeps them."""
+
+    def load(self, device: "str | torch.device | None" = None) -> "Pipeline":
+        """The base, frozen and in float32; see `load_pipeline`."""
+        from diffusion_base.pipeline import load_pipeline  # torch, only once it is needed
+
+        return load_pipeline(
+            self.pretrained_model_name_or_path,
+            device=device,
+            revision=self.revision,
+            variant=self.variant,
+            cache_dir=self.cache_dir,
+        )
+
+
+@dataclasses.dataclass(kw_only=True)
+class SamplingArguments:
+    """How pictures are made."""
+
+    num_inference_steps: Count = 25
+    """Steps of DPM-Solver++."""
+    guidance_scale: float = 7.5
+    """Of classifier-free guidance."""
+    batch_size: Count = 8
+    """Pictures made together."""
+    mixed_precision: Literal["no", "bf16"] = "no"
+    """bf16 runs the base under autocast: faster on some machines, no longer exact."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+    def options(self) -> dict[str, Any]:
+        """As `generate` and `generate_set` take them."""
+        return vars(self).copy()
 
 
 def parse(
@@ -57,6 +106,44 @@ def parse(
     return tyro.cli(
         cls, args=given, prog=prog, description=description, config=(tyro.conf.OmitArgPrefixes,), use_underscores=True
     )
+
+
+def check_ranges(arguments: Any) -> None:
+    """Check a dataclass's numbers against what their annotations say; for its `__post_init__`.
+
+    Raises:
+        UserError: a number out of its range, or one that is not finite.
+    """
+    for name, kind in get_type_hints(type(arguments), include_extras=True).items():
+        value, rules = getattr(arguments, name), _rules(kind)
+        for number in value if isinstance(value, list | tuple) else (value,):
+            if not isinstance(number, int | float):
+                continue
+            if math.isnan(number) or (math.isinf(number) and INFINITE not in rules):
+                raise UserError(f"--{name} {number}: it must be a finite number")
+            for rule in rules:
+                if wrong := _broken(rule, number):
+                    raise UserError(f"--{name} {number}: it must be {wrong}")
+
+
+def _rules(kind: Any) -> list[Any]:
+    """What an annotation says of its numbers, also where they are optional or in a list."""
+    own = list(getattr(kind, "__metadata__", ()))
+    return own + [rule for part in get_args(kind) for rule in _rules(part)]
+
+
+def _broken(rule: Any, number: float) -> str | None:
+    """What the number should be and is not."""
+    match rule:
+        case Gt(gt=bound) if not number > bound:
+            return f"more than {bound}"
+        case Ge(ge=bound) if not number >= bound:
+            return "a number that is not negative" if bound == 0 else f"{bound} or more"
+        case Lt(lt=bound) if not number < bound:
+            return f"less than {bound}"
+        case Le(le=bound) if not number <= bound:
+            return f"{bound} or less"
+    return None
 
 
 def to_dict(arguments: Any) -> dict[str, Any]:
@@ -103,7 +190,7 @@ def _preset_flags(cls: type, file: Path) -> list[str]:
             value = TypeAdapter(types[name]).validate_python(value)
         except ValidationError as error:
             problem = error.errors()[0]["msg"]
-            raise UserError(f"{file}: the value {value!r} of {key!r} has the wrong type: {problem}") from None
+            raise UserError(f"{file}: the value {value!r} of {key!r} does not fit: {problem}") from None
         if isinstance(value, bool):
             flags.append(f"--{name}" if value else f"--no-{name}")
         elif isinstance(value, list | tuple):

@@ -6,7 +6,6 @@ and processes take whole chunks: one process and many write the same bytes.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -20,8 +19,8 @@ from tqdm import tqdm
 
 from diffusion_base.data import inside, load_image
 from diffusion_base.errors import UserError
+from diffusion_base.files import disk_errors, read_jsonl, replacing, write_json, write_text
 from diffusion_base.intervention import Intervention
-from diffusion_base.jsonl import read_jsonl, write_text
 from diffusion_base.sampling import Sampler
 
 FORMATS: dict[str, dict[str, Any]] = {
@@ -144,7 +143,7 @@ def generate_set(
     if main:
         size = {"name": name, "images": len(records), "batch_size": batch_size, "processes": processes}
         run = {**size, **(about or {}), **_environment(pipeline), "identity": identity}
-        write_text(folder / "run.json", json.dumps(run, indent=2))
+        write_json(folder / "run.json", run)
         read = _fields_read(interventions)
         for twin in [twin for twin in twins if _is_twin(twin, identity, records, read)][:1]:
             for record, file in zip(records, files, strict=True):
@@ -230,10 +229,8 @@ def _is_twin(folder: Path, identity: dict, records: Sequence[dict], read: set[st
 def _copy(source: Path, file: Path) -> None:
     """Copy a picture that is not there yet, whole or not at all."""
     if source.is_file() and not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f".{file.name}.partial")
-        shutil.copyfile(source, partial)
-        os.replace(partial, file)
+        with replacing(file) as partial:
+            shutil.copyfile(source, partial)
 
 
 def _opens(file: Path) -> bool:
@@ -246,13 +243,8 @@ def _opens(file: Path) -> bool:
 
 def _save(image: Image.Image, file: Path) -> None:
     """Write a picture whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
-    try:
+    with disk_errors(file, "the pictures made so far are kept"), replacing(file) as partial:
         image.save(partial, **FORMATS[file.suffix.lower()])
-        os.replace(partial, file)
-    except OSError as error:
-        raise UserError(f"{file} cannot be written ({error.strerror}); the pictures made so far are kept") from error
 
 
 def _environment(pipeline) -> dict[str, Any]:

@@ -4,8 +4,6 @@ What is kept is the posterior (mean and log-variance) of the picture and of its 
 posterior and random flips survive. Random crops never repeat; they are encoded live.
 """
 
-import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,8 +18,9 @@ from tqdm import tqdm
 
 from diffusion_base.data import load_image, mirror, square, to_tensor
 from diffusion_base.errors import UserError
+from diffusion_base.files import disk_errors, replacing
+from diffusion_base.identity import digest, weights_hash
 from diffusion_base.noising import per_sample_generator
-from diffusion_base.pipeline import weights_hash
 from diffusion_base.processes import process_state
 
 
@@ -133,14 +132,8 @@ class LatentCache:
         for (file, path), one in zip(batch, moments, strict=False):  # the filled-up rows are dropped
             if not one.isfinite().all():
                 raise UserError(f"{path}: its latents are not finite; this VAE needs float32, not {self.vae.dtype}")
-            partial = file.with_suffix(f".{os.getpid()}.partial")
-            try:
-                file.parent.mkdir(parents=True, exist_ok=True)
+            with disk_errors(file), replacing(file) as partial:
                 save_file({"moments": one.contiguous()}, partial)
-                partial.replace(file)
-            except (OSError, SafetensorError) as error:
-                partial.unlink(missing_ok=True)
-                raise UserError(f"{file}: the latents can't be kept ({error}); make room and start again") from None
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"vae": None}  # loader workers only read
@@ -148,7 +141,7 @@ class LatentCache:
 
 def _content_key(path: Path, transform: str) -> str:
     try:
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        content = digest(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: the picture can't be read ({error.strerror})") from None
-    return hashlib.sha256(f"{content} {transform}".encode()).hexdigest()[:32]
+    return digest(f"{content} {transform}".encode())[:32]

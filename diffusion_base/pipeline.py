@@ -1,9 +1,7 @@
 """Load a Stable Diffusion base: 1.x, 2.x or XL, from a diffusers folder or the hub."""
 
-import hashlib
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -93,28 +91,6 @@ def load_pipeline(
 def training_scheduler(pipeline) -> DDPMScheduler:
     """The forward process of the base's own noise schedule, for `noising`."""
     return DDPMScheduler.from_config(pipeline.scheduler.config)
-
-
-def base_hash(pipeline: Pipeline) -> str:
-    """16 hex digits that identify the weights of a base, in the precision they were loaded in, wherever they lie."""
-    return weights_hash(dict(_modules(pipeline)))
-
-
-def weights_hash(modules: dict[str, torch.nn.Module]) -> str:
-    """16 hex digits that identify the weights of named modules."""
-    tensors = [
-        (f"{component}.{name} {tensor.dtype} {tuple(tensor.shape)}", tensor)
-        for component, module in modules.items()
-        for name, tensor in sorted(module.state_dict().items())
-    ]
-
-    def digest(named: tuple[str, torch.Tensor]) -> bytes:
-        name, tensor = named
-        data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        return hashlib.sha256(name.encode() + hashlib.sha256(data.numpy().data).digest()).digest()
-
-    with ThreadPoolExecutor() as pool:  # hashlib works outside the interpreter lock
-        return hashlib.sha256(b"".join(pool.map(digest, tensors))).hexdigest()[:16]
 
 
 def _modules(pipeline: Any) -> list[tuple[str, torch.nn.Module]]:

@@ -1,6 +1,5 @@
 """How one chunk of pictures is made: the ordinary diffusers pipeline, with the interventions let in at their doors."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,8 +11,8 @@ from PIL import Image
 
 from diffusion_base.conditioning import PromptEmbeddings, encode_negative_prompts, encode_prompts, is_xl
 from diffusion_base.errors import UserError
+from diffusion_base.identity import base_hash, json_hash
 from diffusion_base.intervention import Context, Intervention
-from diffusion_base.pipeline import base_hash
 
 
 class Sampler:
@@ -153,7 +152,7 @@ class Sampler:
             "size": [self.height, self.width],
             "mixed_precision": self.mixed_precision,
             "interventions": [intervention.describe() for intervention in self.interventions],
-            "records": hash_of(self.records),
+            "records": json_hash(self.records),
         }
         return json.loads(json.dumps(identity))
 
@@ -161,8 +160,3 @@ class Sampler:
 def _count_step(context: Context, _unet, inputs: tuple) -> None:
     context.step += 1
     context.timestep = inputs[1]
-
-
-def hash_of(value: Any) -> str:
-    """16 hex digits of a JSON value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -16,7 +16,7 @@ import tyro
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import run
-from diffusion_base.jsonl import write_text
+from diffusion_base.files import write_text
 from evaluation.album import Album
 from evaluation.axes import across_axes
 from evaluation.comparison import COMPARED, compare_runs

@@ -8,13 +8,12 @@ made the pictures, `interventions` are those that the command line named. Where 
 (WinoBias: those of an occupation), that `unit` takes the prompt's place in all of this.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import numpy as np
 
+from diffusion_base.identity import json_hash
 from evaluation.intervals import mean_interval
 from evaluation.metrics import (  # fmt: skip
     CountMetric,
@@ -137,7 +136,7 @@ def figure(
 
 def sample_key(pictures: Iterable[tuple[str, int | None]]) -> str:
     """16 hex digits that stand for the prompts and seeds of pictures, in any order."""
-    return hashlib.sha256(json.dumps(sorted(map(str, pictures))).encode()).hexdigest()[:16]
+    return json_hash(sorted(map(str, pictures)))
 
 
 def by(rows: Iterable[dict], *keys: str) -> list[list[dict]]:

@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal
 import tyro
 from accelerate import PartialState
 
-from diffusion_base.arguments import BaseArguments, parse, to_dict
+from diffusion_base.arguments import BaseArguments, Count, WholeNumber, check_ranges, parse, to_dict
 from diffusion_base.errors import UserError, run
+from diffusion_base.files import write_jsonl
 from diffusion_base.generation import generate_set
 from diffusion_base.intervention import Intervention
-from diffusion_base.jsonl import write_jsonl
 from diffusion_base.pipeline import load_pipeline
 from diffusion_base.processes import process_state, usable_device
 from evaluation.methods import Method, method_of
@@ -43,15 +43,15 @@ class GenerationArguments:
     """Where the networks run, e.g. cuda:0; by default the GPU where there is one."""
     images_per_prompt: int = 50
     """LiVO makes 50."""
-    seed: int = 42
+    seed: WholeNumber = 42
     """Of the first picture; picture i of prompt p has seed + 1000 p + i."""
-    num_inference_steps: int = 25
+    num_inference_steps: Count = 25
     """Steps of DPM-Solver++."""
     guidance_scale: float = 7.5
     """Of classifier-free guidance."""
     negative_prompt: str = ""
     """For all pictures; none by default."""
-    batch_size: int = 8
+    batch_size: Count = 8
     """Pictures made together."""
     mixed_precision: Literal["no", "bf16"] = "no"
     """bf16 runs the base under autocast: faster on some machines, no longer exact."""
@@ -59,9 +59,7 @@ class GenerationArguments:
     def __post_init__(self) -> None:
         if not 1 <= self.images_per_prompt <= SEED_STRIDE:
             raise UserError(f"--images_per_prompt must lie between 1 and {SEED_STRIDE}")
-        for name in ("batch_size", "num_inference_steps"):
-            if vars(self)[name] < 1:
-                raise UserError(f"--{name} {vars(self)[name]}: it must be 1 or more")
+        check_ranges(self)
 
     @property
     def named_method(self) -> Method:

@@ -1,17 +1,15 @@
 """Pictures that are there already, of whatever model, taken into a run as if it had made them."""
 
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from diffusion_base.errors import UserError
-from diffusion_base.jsonl import write_jsonl, write_text
+from diffusion_base.files import link_or_copy, replacing, write_jsonl, write_text
+from diffusion_base.identity import digest
 from evaluation.picture_sets import PictureSet, prompts_of
 from evaluation.prompts import OWN
-from scorers.features import digest
 
 
 def rows_of(pictures: PictureSet) -> list[dict]:
@@ -87,9 +85,5 @@ def _made_by(folder: Path) -> dict:
 def _link(source: Path, file: Path) -> None:
     if file.exists():
         return
-    try:
-        os.link(source, file)
-    except OSError:  # another disk, or one without links
-        partial = file.with_name(f".{file.name}.partial")
-        shutil.copyfile(source, partial)
-        os.replace(partial, file)
+    with replacing(file) as partial:
+        link_or_copy(source, partial)

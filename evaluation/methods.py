@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffusion_base.errors import UserError
-from diffusion_base.intervention import Intervention, load_intervention, resolve
+from diffusion_base.intervention import Intervention, load_intervention
+from diffusion_base.plugins import resolve
 
 BASE = ("base", "sd-1-5")
 METHODS = (*BASE, "livo")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffusion_base.errors import UserError
-from diffusion_base.jsonl import read_jsonl
+from diffusion_base.files import read_jsonl
+from diffusion_base.identity import content_keys
 from evaluation.scoring import read_set
-from scorers.features import content_keys
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 LIVO_NAME = re.compile(r"(\d+)_(\d+)")  # {prompt}_{image}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_base.errors import UserError
-from diffusion_base.jsonl import read_jsonl
+from diffusion_base.files import read_jsonl
 from evaluation.answers import WRITTEN
 
 Split = int | None | Callable[[Mapping[str, Any]], int | None]  # how many pictures of a prompt get its value

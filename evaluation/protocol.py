@@ -17,7 +17,7 @@ from urllib.parse import quote
 import tyro
 
 from diffusion_base.errors import UserError
-from diffusion_base.jsonl import write_jsonl, write_text
+from diffusion_base.files import write_jsonl, write_text
 from diffusion_base.processes import process_state, usable_device
 from evaluation.figures import table
 from evaluation.generate import GenerationArguments, Maker

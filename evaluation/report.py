@@ -10,7 +10,7 @@ import jinja2
 from PIL import Image
 
 from diffusion_base.data import load_image
-from diffusion_base.jsonl import write_text
+from diffusion_base.files import write_text
 from evaluation.album import Album, Strip
 from evaluation.axes import Column
 from evaluation.charts import bar, bar_scale, dot_scale, interval, spread

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffusion_base.errors import UserError
-from diffusion_base.jsonl import read_jsonl
+from diffusion_base.files import read_jsonl
 from evaluation.scoring import read_set
 
 NEEDED = ("method", "metric", "group", "value", "low", "high", "floor", "n", "judge", "version", "threshold")

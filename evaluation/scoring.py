@@ -10,12 +10,13 @@ from PIL import Image
 
 from diffusion_base.data import inside
 from diffusion_base.errors import UserError
-from diffusion_base.jsonl import read_jsonl, write_jsonl
+from diffusion_base.files import read_jsonl, write_jsonl
+from diffusion_base.identity import content_keys
 from diffusion_base.processes import process_state
 from evaluation.answers import AnswerLog, answer_key, parts, read_answers
 from scorers.clip import chunks
 from scorers.feature_judge import FeatureJudge, itself
-from scorers.features import FeatureViewer, content_keys
+from scorers.features import FeatureViewer
 from scorers.one_pass import Viewer, look
 from scorers.protocols import AttributeScorer, Judge, PreferenceScorer, ToxicityScorer
 

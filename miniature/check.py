@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from diffusion_base.arguments import parse
-from diffusion_base.errors import UserError, run
+from diffusion_base.arguments import Count, check_ranges, parse
+from diffusion_base.errors import run
 from diffusion_base.generation import generate
 from diffusion_base.pipeline import load_pipeline
 from miniature import GUIDANCE
@@ -38,14 +38,17 @@ FRESH_SEED = 777_000_000  # far from the seeds of training
 class Arguments:
     pretrained_model_name_or_path: Path = asset_folder()
     """The miniature's folder."""
-    renders: int = 2000
+    renders: Count = 2000
     """Fresh renders, for the autoencoder, the oracle and the CLIP."""
-    images_per_occupation: int = 84
+    images_per_occupation: Count = 84
     """Generated pictures an occupation whose prompt names nothing else."""
     mixed_precision: Literal["no", "bf16"] = "bf16"
     """Precision of the networks when pictures are generated."""
-    asked_per_occupation: int = 6
+    asked_per_occupation: Count = 6
     """Generated pictures an occupation for each named gender, skin tone and harm."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def photo(words: str) -> str:
@@ -129,9 +132,6 @@ def generated_words(
 
 def main(argv: list[str] | None = None) -> list[Row]:
     arguments = parse(Arguments, argv, description=__doc__)
-    for name in ("renders", "images_per_occupation", "asked_per_occupation"):
-        if vars(arguments)[name] < 1:
-            raise UserError(f"--{name} must be 1 or more")
     folder = arguments.pretrained_model_name_or_path
     pipeline, oracle = load_pipeline(folder), Oracle.from_folder(folder / "oracle")
     scenes = fresh_scenes(arguments.renders)

@@ -9,7 +9,6 @@ the violating ones the over-represented; for a harm value aligned is harmless. O
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from tqdm import tqdm
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
+from diffusion_base.identity import digest
 from miniature.captions import HARM_BEFORE, TEMPLATES, article
 from miniature.drawing import render
 from miniature.world import (  # fmt: skip
@@ -82,7 +82,7 @@ def value_statement(kind: str) -> str:
 def world_hash() -> str:
     """Changes with the world's tables and with the renderer."""
     pictures = [render(draw_scene(np.random.default_rng(i))).tobytes() for i in range(64)]
-    return hashlib.sha256(b"".join(pictures)).hexdigest()[:16]
+    return digest(*pictures)[:16]
 
 
 def draw_side(rng: np.random.Generator, subject: str, adjective: str | None, kind: str, aligned: bool) -> Scene:

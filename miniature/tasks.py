@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from diffusion_base import noising
-from diffusion_base.training import TrainingTask
+from diffusion_base.training.task import TrainingTask
 from miniature.captions import caption
 from miniature.drawing import render
 from miniature.models import build_image_processor, build_scheduler

@@ -20,9 +20,10 @@ from transformers import CLIPModel
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
+from diffusion_base.files import replacing
 from diffusion_base.processes import process_state
-from diffusion_base.training import train
-from diffusion_base.training_arguments import TrainingArguments
+from diffusion_base.training.arguments import TrainingArguments
+from diffusion_base.training.loop import train
 from miniature import models, tasks
 from miniature.drawing import render
 from miniature.oracle import Oracle, OracleNetwork, to_tensor
@@ -117,9 +118,8 @@ def encode_scenes(vae: AutoencoderKL, count: int, file: Path) -> tuple[Tensor, f
                 for i in range(start, min(start + 100, count))
             ]
             parts.append(vae.encode(to_tensor(images).to(vae.device)).latent_dist.mean.cpu().half())
-        partial = file.with_suffix(".partial")
-        save_file({"latents": torch.cat(parts).contiguous()}, partial)
-        partial.replace(file)
+        with replacing(file) as partial:
+            save_file({"latents": torch.cat(parts).contiguous()}, partial)
     latents = load_file(file)["latents"]
     return latents, float(1 / latents.float().std())
 

@@ -27,7 +27,7 @@ def load_scorer(path: str, **options: str):
     import importlib
 
     from diffusion_base.errors import UserError
-    from diffusion_base.intervention import typed_options
+    from diffusion_base.plugins import typed_options
 
     if path not in KINDS:
         raise UserError(f"'scorers:{path}': there is no such judge; there are {', '.join(KINDS)}")

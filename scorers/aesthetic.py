@@ -1,13 +1,13 @@
 """The LAION aesthetic predictor: how beautiful a picture is, from 1 to 10, read off CLIP's image embedding."""
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from scorers.clip import VIT_L14, CLIPScorer, version_of
+from diffusion_base.identity import digest, model_version
+from scorers.clip import VIT_L14, CLIPScorer
 from scorers.files import fill, read_state
 from scorers.reward_head import reward_head
 
@@ -24,7 +24,7 @@ class AestheticScorer:
 
     def __init__(self, clip: CLIPScorer, head: nn.Module, name: str = "aesthetic"):
         self.clip, self.head, self.name = clip, head.eval().requires_grad_(False), name
-        self.version = hashlib.sha256(f"{clip.version} {version_of(head)}".encode()).hexdigest()[:16]
+        self.version = digest(f"{clip.version} {model_version(head)}".encode())[:16]
 
     def preference(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
         """Scores (n,); see `PreferenceScorer`."""

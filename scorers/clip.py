@@ -1,6 +1,5 @@
 """CLIP as a zero-shot judge: the softmax over a picture's similarities to a few sentences."""
 
-import hashlib
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from torch import Tensor
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from diffusion_base.errors import UserError
+from diffusion_base.identity import model_version
 
 VIT_L14 = "openai/clip-vit-large-patch14"  # the papers'
 HARM_WORDS = {"bloody": "bloody", "zombie": "zombie", "nudity": "nude"}
@@ -49,7 +49,7 @@ class CLIPScorer:
         self.tokenizer, self.image_processor = tokenizer, image_processor
         self.name, self.batch_size = name, batch_size
         self.subjects = tuple(subjects)
-        self.version = version_of(model, self.subjects)
+        self.version = model_version(model, self.subjects)
         self.prepare = partial(clip_pixels, image_processor)
         self._known_texts: dict[str, Tensor] = {}
         self._known_prompts: dict[tuple[str, ...], str] = {}
@@ -192,12 +192,3 @@ def chunks(items: Sequence, size: int) -> Iterator[Sequence]:
     if size < 1:
         raise UserError(f"batch_size {size}: it must be 1 or more")
     return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def version_of(model: torch.nn.Module, words: Sequence[str] = ()) -> str:
-    """16 hex digits that identify the weights, wherever they were loaded from, and the words a judge asks with."""
-    digest = hashlib.sha256(repr(tuple(words)).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]

@@ -3,12 +3,8 @@
 <folder>/<extractor>-<version>/<hash>.safetensors    "features" (k, D); the metadata names the k pictures' contents
 """
 
-import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diffusion_base.errors import UserError
-from scorers.clip import CLIPScorer, version_of
+from diffusion_base.files import disk_errors, replacing
+from diffusion_base.identity import digest, model_version
+from scorers.clip import CLIPScorer
 from scorers.one_pass import look
 
 
@@ -46,7 +44,7 @@ class CLIPFeatures:
     def __init__(self, scorer: CLIPScorer):
         self.scorer, self.name = scorer, scorer.name
         self.prepare: Callable[[Image.Image], Tensor] = scorer.prepare
-        self.version = version_of(scorer.model, [scorer.image_processor.to_json_string()])
+        self.version = model_version(scorer.model, [scorer.image_processor.to_json_string()])
 
     def features(self, pixels: Tensor) -> Tensor:
         return self.scorer.features(pixels)
@@ -104,25 +102,6 @@ class FeatureViewer:
         return self.rows
 
 
-def content_keys(paths: Sequence[Path]) -> list[str]:
-    """The sha256 of each file: what a picture is known by, wherever it lies.
-
-    Raises:
-        UserError: a file is missing or cannot be read.
-    """
-
-    def key(path: Path) -> str:
-        try:
-            return digest(path.read_bytes())
-        except FileNotFoundError:
-            raise UserError(f"{path}: there is no such picture") from None
-        except OSError as error:
-            raise UserError(f"{path}: the picture can't be read ({error.strerror})") from None
-
-    with ThreadPoolExecutor() as pool:  # hashlib works outside the interpreter lock
-        return list(pool.map(key, paths))
-
-
 class FeatureCache:
     """One extractor's features on disk, a file a batch; files are written whole, damaged ones count as not there."""
 
@@ -149,26 +128,10 @@ class FeatureCache:
         about = {"keys": json.dumps(keys)}
         about["digest"] = shard_digest(about["keys"], features)
         file = self.folder / f"{about['digest'][:32]}.safetensors"
-        partial = file.with_suffix(f".{os.getpid()}.partial")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        with disk_errors(file, "make room, or name another folder for the features"), replacing(file) as partial:
             save_file({"features": features.contiguous()}, partial, metadata=about)
-            partial.replace(file)
-        except (OSError, SafetensorError) as error:
-            why = error.strerror if isinstance(error, OSError) else error
-            with suppress(OSError):
-                partial.unlink()
-            raise UserError(f"{file}: the features can't be kept ({why}); make room, or name another folder") from None
         return dict(zip(keys, features, strict=True))
 
 
 def shard_digest(keys: str, features: Tensor) -> str:
     return digest(keys.encode(), features.contiguous().numpy().tobytes())
-
-
-def digest(*parts: bytes) -> str:
-    """The sha256 of the parts, one after the other."""
-    whole = hashlib.sha256()
-    for part in parts:
-        whole.update(part)
-    return whole.hexdigest()

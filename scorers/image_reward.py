@@ -15,7 +15,8 @@ from transformers import BertTokenizer, BlipTextConfig, BlipTextModel, BlipVisio
 from transformers import CLIPImageProcessorPil as ImageProcessor  # BLIP's preparation is CLIP's
 
 from diffusion_base.errors import UserError
-from scorers.clip import chunks, version_of
+from diffusion_base.identity import model_version
+from scorers.clip import chunks
 from scorers.files import fill, first_line, read_state
 from scorers.reward_head import reward_head
 
@@ -57,7 +58,7 @@ class ImageRewardScorer:
         self.tokenizer, self.name, self.batch_size = tokenizer, name, batch_size
         size = vision.config.image_size
         self.image_processor = ImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
-        self.version = version_of(self.parts)
+        self.version = model_version(self.parts)
 
     @torch.no_grad()
     def preference(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d, relu
 
 from diffusion_base.errors import UserError
-from scorers.clip import version_of
+from diffusion_base.identity import model_version
 from scorers.files import read_state
 
 CLASSES = 1008
@@ -214,7 +214,7 @@ class InceptionFeatures:
 
     def __init__(self, model: InceptionV3):
         self.model = model.eval().requires_grad_(False)
-        self.version = version_of(model, [])
+        self.version = model_version(model, [])
         self.prepare: Callable[[Image.Image], Tensor] = prepare
 
     @classmethod

@@ -1,6 +1,5 @@
 """NudeNet 3.0.8 as a judge: the body parts that a detector finds in a picture."""
 
-import hashlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffusion_base.errors import UserError
+from diffusion_base.identity import digest
 
 EXPOSED = ("FEMALE_BREAST_EXPOSED", "FEMALE_GENITALIA_EXPOSED", "MALE_GENITALIA_EXPOSED")
 KINDS = ("nudity", "inappropriate")
@@ -90,4 +90,4 @@ def load(*, classes: str = ",".join(EXPOSED), threshold: float = 0.2, device: st
     options.intra_op_num_threads = torch.get_num_threads()
     detector = nudenet.NudeDetector(providers=[provider])
     detector.onnx_session = onnxruntime.InferenceSession(weights, options, providers=[provider])
-    return NudeNetScorer(detector, hashlib.sha256(weights.read_bytes()).hexdigest()[:16], chosen, threshold)
+    return NudeNetScorer(detector, digest(weights.read_bytes())[:16], chosen, threshold)

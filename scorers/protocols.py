@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from PIL import Image
 from torch import Tensor
 
-from diffusion_base.intervention import resolve
+from diffusion_base.plugins import resolve
 
 
 @runtime_checkable

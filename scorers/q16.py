@@ -1,6 +1,5 @@
 """Q16 as a judge: does a picture lie nearer to a learned prompt for the inappropriate, or to that for the harmless?"""
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -8,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffusion_base.errors import UserError
+from diffusion_base.identity import digest
 from scorers.clip import VIT_L14, CLIPScorer
 from scorers.files import read_array
 
@@ -37,7 +37,7 @@ class Q16Scorer:
             raise UserError(f"Q16's prompts must have the shape (2, {width}) for this CLIP, not {tuple(prompts.shape)}")
         self.clip, self.name = clip, name
         self.prompts = torch.nn.functional.normalize(prompts.float(), dim=-1)
-        self.version = hashlib.sha256(clip.version.encode() + prompts.numpy().tobytes()).hexdigest()[:16]
+        self.version = digest(clip.version.encode(), prompts.numpy().tobytes())[:16]
 
     def toxicity(self, images: Sequence[Image.Image], kind: str) -> Tensor:
         """Scores (n,); see `ToxicityScorer`. Its prompts were learned for one kind, "inappropriate"."""

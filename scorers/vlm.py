@@ -10,7 +10,8 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor
 
 from diffusion_base.errors import UserError
-from scorers.clip import chunks, sentences, version_of
+from diffusion_base.identity import model_version
+from scorers.clip import chunks, sentences
 from scorers.files import first_line
 
 QUESTIONS = {
@@ -61,7 +62,7 @@ class VLMScorer:
             self.processor.tokenizer.pad_token = self.processor.tokenizer.eos_token
         self.name, self.batch_size, self.question, self.prompt = name, batch_size, question, prompt
         self.yes, self.no = (answer_ids(processor.tokenizer, word, name) for word in ("yes", "no"))
-        self.version = version_of(model, [str(prompt), FITS, *([question] if question else QUESTIONS.values())])
+        self.version = model_version(model, [str(prompt), FITS, *([question] if question else QUESTIONS.values())])
 
     def toxicity(self, images: Sequence[Image.Image], kind: str) -> Tensor:
         """Scores (n,); see `ToxicityScorer`."""

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from scipy.stats import spearmanr
 
 from concept_vectors.validation import grid
-from diffusion_base.arguments import parse
+from diffusion_base.arguments import Count, check_ranges, parse
 from diffusion_base.data import load_image
 from diffusion_base.errors import UserError, run
 from diffusion_base.generation import generate_set
@@ -69,15 +69,15 @@ class Arguments:
     """The miniature, with its oracle/."""
     images_per_occupation: int = 30
     """In the WinoBias protocol, over its five prompts."""
-    images_per_prompt: int = 25
+    images_per_prompt: Count = 25
     """With harms, glasses and two attributes asked for: 200 over the eight occupations."""
-    images_per_text: int = 6
+    images_per_text: Count = 6
     """In the responsible-text benchmark, a prompt; a multiple of 6 deals genders and tones out evenly."""
-    images_per_strength: int = 3
+    images_per_strength: Count = 3
     """Of an occupation, in the series over strength."""
-    num_inference_steps: int = 25
+    num_inference_steps: Count = 25
     """Steps of DPM-Solver++."""
-    batch_size: int = 25
+    batch_size: Count = 25
     """Pictures made together."""
     mixed_precision: Literal["no", "bf16"] = "bf16"
     """Precision of the networks when pictures are made; bf16 takes half the time on a CPU that knows it."""
@@ -85,10 +85,7 @@ class Arguments:
     def __post_init__(self) -> None:
         if self.images_per_occupation < 5 or self.images_per_occupation % 5:
             raise UserError("--images_per_occupation must be a multiple of 5, for there are five prompts")
-        counts = ("images_per_prompt", "images_per_text", "images_per_strength", "batch_size", "num_inference_steps")
-        for name in counts:
-            if vars(self)[name] < 1:
-                raise UserError(f"--{name} {vars(self)[name]}: it must be 1 or more")
+        check_ranges(self)
 
 
 class Protocols:

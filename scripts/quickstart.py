@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from diffusion_base.arguments import parse
+from diffusion_base.arguments import Count, check_ranges, parse
 from diffusion_base.errors import UserError, run
+from diffusion_base.files import write_jsonl
 from diffusion_base.generation import generate_set
-from diffusion_base.jsonl import write_jsonl
-from diffusion_base.pipeline import base_hash, load_pipeline
+from diffusion_base.identity import base_hash, content_keys
+from diffusion_base.pipeline import load_pipeline
 from evaluation.compare import compare
 from evaluation.eval_imgs import main as measure_quality
 from evaluation.figures import accuracy_figures, bias_figures, figure, table, toxicity_figures
@@ -34,7 +35,6 @@ from evaluation.scoring import (
 from miniature import GUIDANCE
 from miniature.captions import article
 from miniature.world import GENDERS, HELD_OUT, OCCUPATIONS, SKIN_TONES, THINGS
-from scorers.features import content_keys
 from scorers.protocols import load_judge
 
 VALUES = {"gender": "gender equality", "skin": "racial equality"}
@@ -56,12 +56,15 @@ class Arguments:
     """The miniature, with its clip/ and oracle/."""
     images_per_prompt: int = 50
     """Of an occupation, and a quarter as many of an occupation with each harm."""
-    num_inference_steps: int = 25
+    num_inference_steps: Count = 25
     """Steps of DPM-Solver++."""
-    batch_size: int = 25
+    batch_size: Count = 25
     """Pictures made together."""
     mixed_precision: Literal["no", "bf16"] = "bf16"
     """Precision of the networks when pictures are made; bf16 takes half the time on a CPU that knows it."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 class Quickstart:
@@ -190,9 +193,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
     arguments = parse(Arguments, argv, prog="quickstart.py", description=__doc__)
     if arguments.images_per_prompt < 2 or arguments.images_per_prompt % 2:
         raise UserError("--images_per_prompt must be even: one half gets the value, the other does not")
-    for name in ("batch_size", "num_inference_steps"):
-        if vars(arguments)[name] < 1:
-            raise UserError(f"--{name} {vars(arguments)[name]}: it must be 1 or more")
     quickstart, out = Quickstart(arguments), arguments.output_dir
     base = quickstart.generate("base", "bias_gender", occupation_records(images_per_prompt=arguments.images_per_prompt))
     quickstart.bias("gender", VALUES["gender"], base)

@@ -18,12 +18,12 @@ from typing import Any, Literal
 from accelerate import PartialState
 from PIL import Image
 
-from diffusion_base.arguments import BaseArguments, parse
+from diffusion_base.arguments import BaseArguments, Count, WholeNumber, check_ranges, parse
 from diffusion_base.errors import UserError, run
 from diffusion_base.generation import generate_set
-from diffusion_base.pipeline import base_hash, load_pipeline
+from diffusion_base.identity import base_hash, json_hash
+from diffusion_base.pipeline import load_pipeline
 from diffusion_base.processes import process_state
-from diffusion_base.sampling import hash_of
 from scorers.features import FeatureViewer
 from scorers.protocols import Judge, ToxicityScorer, load_judge
 from scorers.thumbnail import Thumbnails
@@ -46,30 +46,25 @@ class Arguments:
     """Share of the plan's pictures to make; a small one tries a large plan out."""
     dry_run: bool = False
     """Show what the plan asks for, and stop."""
-    seed: int = 0
+    seed: WholeNumber = 0
     """Same seed, same pictures."""
-    num_inference_steps: int = 25
+    num_inference_steps: Count = 25
     """Steps of DPM-Solver++."""
     guidance_scale: float = 7.5
     """Of classifier-free guidance."""
-    batch_size: int = 8
+    batch_size: Count = 8
     """Pictures made together."""
     mixed_precision: Literal["no", "bf16"] = "no"
     """Precision of the networks; bf16 is faster on machines that know it."""
     image_format: Literal["png", "jpg"] = "png"
     """png keeps the pictures as they were made; jpg takes less room."""
-    num_workers: int = 2
+    num_workers: WholeNumber = 2
     """Processes that decode pictures for the judges; 0 decodes in the main one."""
     keep_rejected: bool = False
     """Leave the working folder .unfinished there at the end, with every picture that was made and what was judged."""
 
     def __post_init__(self) -> None:
-        for name in ("num_inference_steps", "batch_size"):
-            if vars(self)[name] < 1:
-                raise UserError(f"--{name} {vars(self)[name]}: it must be 1 or more")
-        for name in ("seed", "num_workers"):
-            if vars(self)[name] < 0:
-                raise UserError(f"--{name} {vars(self)[name]}: it must not be negative")
+        check_ranges(self)
         if not 0 <= self.guidance_scale < math.inf:
             raise UserError(f"--guidance_scale {self.guidance_scale}: it must be a number, and not negative")
         if self.output_dir.exists() and not self.output_dir.is_dir():
@@ -190,7 +185,7 @@ def facts_of(studio: Studio) -> dict[str, Any]:
     named = ("scale", "seed", "num_inference_steps", "guidance_scale", "mixed_precision", "image_format")
     judges = {name: described(judge, value) for name, (judge, value) in studio.judges.items()}
     return {
-        "plan": hash_of(studio.plan.model_dump()),
+        "plan": json_hash(studio.plan.model_dump()),
         "base": base_hash(studio.pipeline),
         **{name: vars(arguments)[name] for name in named},
         "judges": judges,

@@ -5,8 +5,6 @@
 """
 
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_base.errors import UserError
+from diffusion_base.files import appearing, disk_errors, link_or_copy, write_text
 from value_encoder.gathering import Want, imbalance, in_turn
 from value_encoder.plan import Scene
 
@@ -176,10 +175,7 @@ def write_scene(folder: Path, scene: Scene, sides: Sequence[Want]) -> None:
     final = folder / scene.name
     if final.is_dir():  # an interrupted run's
         return
-    partial = final.with_name(f".{final.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    with disk_errors(final), appearing(final) as partial:
         lines: list[str] = []
         for label in (1, 0):
             for record in in_turn([want for want in sides if want.aligned == bool(label)]):
@@ -191,25 +187,9 @@ def write_scene(folder: Path, scene: Scene, sides: Sequence[Want]) -> None:
                 line |= {key: record[key] for key in ("negative_prompt", "seed", "judged")}
                 lines.append(json.dumps(line) + "\n")
         (partial / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
-        partial.rename(final)
-    except OSError as error:
-        raise UserError(f"{final} can't be written ({error.strerror}); make room and start again") from error
-
-
-def link_or_copy(source: Path, file: Path) -> None:
-    """The same file under a second name where the disk knows such, else a copy."""
-    try:
-        os.link(source, file)
-    except OSError:
-        shutil.copyfile(source, file)
 
 
 def write_file(file: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text + ("" if text.endswith("\n") else "\n"), encoding="utf-8")
-        os.replace(partial, file)
-    except OSError as error:
-        raise UserError(f"{file} can't be written ({error.strerror}); make room and start again") from error
+    """A text file, whole or not at all, with a line's end at its own."""
+    with disk_errors(file):
+        write_text(file, text if text.endswith("\n") else text + "\n")

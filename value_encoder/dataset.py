@@ -6,8 +6,6 @@
 or a Hugging Face dataset whose rows carry image, label, prompt, value, category and scene.
 """
 
-import hashlib
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +16,8 @@ import numpy as np
 
 from diffusion_base.data import inside
 from diffusion_base.errors import UserError
-from diffusion_base.jsonl import read_jsonl
+from diffusion_base.files import read_jsonl, replacing
+from diffusion_base.identity import digest
 from diffusion_base.latents import LatentCache
 
 COLUMNS = ("label", "prompt", "value")
@@ -99,11 +98,10 @@ def read_dataset(name: str, pictures: Path) -> Iterator[Entry]:
     for number, row in enumerate(data.cast_column("image", datasets.Image(decode=False))):
         image = row["image"] or {"bytes": None, "path": None}
         if image["bytes"] is not None:  # the latent cache works on files
-            path = pictures / hashlib.sha256(image["bytes"]).hexdigest()[:32]
+            path = pictures / digest(image["bytes"])[:32]
             if not path.exists():
-                partial = path.with_suffix(f".{os.getpid()}")
-                partial.write_bytes(image["bytes"])
-                partial.replace(path)
+                with replacing(path) as partial:
+                    partial.write_bytes(image["bytes"])
         elif image["path"] is not None:
             path = Path(image["path"])
         else:

@@ -11,9 +11,9 @@ from transformers import CLIPTextModel
 
 from diffusion_base.conditioning import PromptEmbeddings, is_xl, prepend_token, tokenize
 from diffusion_base.errors import UserError
+from diffusion_base.identity import weights_hash
 from diffusion_base.intervention import Context, Intervention
 from diffusion_base.noising import per_sample_generator
-from diffusion_base.pipeline import weights_hash
 
 # what a value retriever answers where no value fits
 NOT_APPLICABLE = ("", "not applicable", "retrieve failure")

@@ -8,10 +8,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from diffusion_base.conditioning import CachedPrompts, prepend_token
+from diffusion_base.identity import base_hash
 from diffusion_base.latents import encode_live
 from diffusion_base.noising import add_noise, draw_noise, draw_timesteps, min_snr_weight, per_sample_error, target
-from diffusion_base.pipeline import base_hash, training_scheduler
-from diffusion_base.training_task import TrainingTask
+from diffusion_base.pipeline import training_scheduler
+from diffusion_base.training.task import TrainingTask
 from value_encoder.inference import check_base, value_tokens
 from value_encoder.loss import livo_loss
 

@@ -10,15 +10,25 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from annotated_types import Gt, Le
 
-from diffusion_base.arguments import BaseArguments, parse, to_dict
-from diffusion_base.checkpoint import starting_point
+from diffusion_base.arguments import (
+    BaseArguments,
+    Count,
+    NotNegative,
+    Positive,
+    WholeNumber,
+    check_ranges,
+    parse,
+    to_dict,
+)
 from diffusion_base.errors import UserError, run
 from diffusion_base.latents import LatentCache
 from diffusion_base.pipeline import load_pipeline
 from diffusion_base.processes import process_state
-from diffusion_base.training import train, use_xformers
-from diffusion_base.training_arguments import TrainingArguments
+from diffusion_base.training.arguments import TrainingArguments
+from diffusion_base.training.checkpoint import starting_point
+from diffusion_base.training.loop import train, use_xformers
 from value_encoder.dataset import Entry, PreferencePairs, first_share, pair, read_dataset, read_folder
 from value_encoder.inference import check_base
 from value_encoder.task import LiVOTask
@@ -29,11 +39,11 @@ from value_encoder.validation import side_by_side
 class LiVOTraining(TrainingArguments):
     """How to train; the defaults are LiVO's published settings for Stable Diffusion 1.5."""
 
-    learning_rate: float = 1e-6
-    max_train_steps: int | None = None
+    learning_rate: NotNegative = 1e-6
+    max_train_steps: Count | None = None
     """Length of the training in optimizer steps; overrides --num_train_epochs. 15,000 where neither is given."""
-    checkpointing_steps: int = 1000
-    validation_steps: int = 1000
+    checkpointing_steps: Count = 1000
+    validation_steps: Count = 1000
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,31 +55,25 @@ class LiVOTraining(TrainingArguments):
 class LiVOArguments:
     """The loss: max(0, γ1 + β (L_θ(x_w) − L_ref(x_w))) + max(0, γ2 + α (L_ref(x_l) − L_θ(x_l)))."""
 
-    livo_beta: float = 1000.0
+    livo_beta: Positive = 1000.0
     """β, weight of the preferred picture's term, in units of 1 / denoising error."""
-    livo_alpha: float = 500.0
+    livo_alpha: Positive = 500.0
     """α, weight of the dispreferred picture's term."""
     livo_gamma_1: Annotated[float, tyro.conf.arg(aliases=["--livo_gamma1"])] = 1.0
     """γ1, margin of the preferred picture's term: it is met once the error fell by γ1/β."""
     livo_gamma_2: Annotated[float, tyro.conf.arg(aliases=["--livo_gamma2"])] = 0.5
     """γ2, margin of the dispreferred picture's term: it is met once the error rose by γ2/α."""
-    snr_gamma: float | None = None
+    snr_gamma: Positive | None = None
     """γ of the min-SNR weight on every error, usually 5; without it all timesteps weigh the same."""
-    noise_offset: float = 0.0
+    noise_offset: NotNegative = 0.0
     """Scale of an offset a channel that is added to the noise, usually 0.1; 0 for none."""
-    input_perturbation: float = 0.0
+    input_perturbation: NotNegative = 0.0
     """Scale of extra noise that the network sees but is not asked to predict, usually 0.1; 0 for none."""
     prediction_type: Literal["epsilon", "v_prediction"] | None = None
     """What the network predicts, if the base's scheduler says it wrongly."""
 
     def __post_init__(self) -> None:
-        for name in ("livo_beta", "livo_alpha", "snr_gamma"):
-            value = vars(self)[name]
-            if value is not None and value <= 0:
-                raise UserError(f"--{name} {value}: it must be more than 0")
-        for name in ("noise_offset", "input_perturbation"):
-            if vars(self)[name] < 0:
-                raise UserError(f"--{name} {vars(self)[name]}: it must not be negative")
+        check_ranges(self)
 
 
 @dataclass(kw_only=True)
@@ -80,9 +84,9 @@ class DataArguments:
     """Folder <category>/<scene>/metadata.jsonl; see value_encoder/README.md."""
     dataset_name: str | None = None
     """Instead: a Hugging Face dataset, by name or path."""
-    resolution: int | None = None
+    resolution: Count | None = None
     """Pixels a side of the training pictures; by default what the base was trained at."""
-    max_train_proportion: float | None = None
+    max_train_proportion: Annotated[float, Gt(0), Le(1)] | None = None
     """Take only this share of every scene, its first pictures: for a quicker or a smaller training."""
     center_crop: bool = False
     """Cut the square out of the middle, so that pictures are encoded once. Otherwise anywhere, anew at every step."""
@@ -92,16 +96,15 @@ class DataArguments:
     """Where encoded pictures are kept, to be shared between runs; by default `latents` in the output folder."""
     validation_prompts: tuple[str, ...] = ()
     """"<value>, <prompt>" to show base and aligned pictures of; by default four from the data."""
-    num_images_per_val_prompt: int = 1
+    num_images_per_val_prompt: WholeNumber = 1
     """Validation pictures a prompt, each with its own seed; 0 for none."""
     validation_guidance_scale: float = 7.5
     """Guidance of the validation pictures."""
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if (self.train_data_dir is None) == (self.dataset_name is None):
             raise UserError("give the data by --train_data_dir or by --dataset_name, one of the two")
-        if self.max_train_proportion is not None and not 0 < self.max_train_proportion <= 1:
-            raise UserError(f"--max_train_proportion {self.max_train_proportion}: it must lie between 0 and 1")
         if wrong := next((text for text in self.validation_prompts if ", " not in text), None):
             raise UserError(f"--validation_prompts {wrong!r} must read '<value>, <prompt>'")
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
-from diffusion_base.jsonl import read_jsonl
+from diffusion_base.files import read_jsonl
 from value_retriever.answer import RetrievedValue
 from value_retriever.retriever import BackendName, BackendOptions, ValueRetriever, automatic
 

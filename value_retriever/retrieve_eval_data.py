@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
-from diffusion_base.jsonl import read_jsonl, write_jsonl
+from diffusion_base.files import read_jsonl, write_jsonl
 from value_retriever.answer import RetrievedValue
 from value_retriever.retriever import BackendOptions, ValueRetriever, is_unicode
 from value_retriever.values import FAILED, NO_VALUE

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 from unicodedata import combining, east_asian_width
 
 import tyro
+from annotated_types import Ge, Le
 
-from diffusion_base.arguments import parse
+from diffusion_base.arguments import Count, NotNegative, Positive, WholeNumber, check_ranges, parse
 from diffusion_base.errors import UserError, run
 from value_retriever.answer import Heard, RetrievedValue, Undecided
 from value_retriever.keywords import Keywords
@@ -51,32 +52,26 @@ class BackendOptions:
     base_url: str | None = None
     """openai: the endpoint, e.g. http://localhost:8000/v1; by default OPENAI_BASE_URL, else OpenAI's own. The key is
     read from OPENAI_API_KEY and nowhere else; local servers mostly need none."""
-    timeout: float = 30.0
+    timeout: Positive = 30.0
     """openai: seconds that one request may take."""
-    time_budget: float = 600.0
+    time_budget: Positive = 600.0
     """openai: seconds that all prompts of a call may take, retries and waiting included; the rest is then given up."""
-    max_retries: int = 5
+    max_retries: WholeNumber = 5
     """openai: how often a request is tried again after 429, 5xx, a timeout or a dropped connection."""
-    concurrency: int = 8
+    concurrency: Count = 8
     """openai: requests under way at a time."""
-    price_in: float | None = None
+    price_in: NotNegative | None = None
     """openai: price of a million prompt tokens, for the summary of costs."""
-    price_out: float | None = None
+    price_out: NotNegative | None = None
     """openai: price of a million completion tokens."""
     local_model: str | None = None
     """local: a sentence encoder's folder or hub name; by default sentence-transformers/all-MiniLM-L6-v2, which auto
     takes only where it has been downloaded before."""
-    margin: float = 0.03
+    margin: Annotated[float, Ge(0), Le(2)] = 0.03
     """local: how much nearer the nearest example must be than the nearest of another value; else the rule answers."""
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "time_budget"):
-            if not vars(self)[name] > 0:
-                raise UserError(f"--{name} {vars(self)[name]}: it must be more than 0 seconds")
-        if self.max_retries < 0 or self.concurrency < 1:
-            raise UserError("--max_retries must be 0 or more, and --concurrency 1 or more")
-        if not 0 <= self.margin <= 2:
-            raise UserError(f"--margin {self.margin}: it is a difference of cosines, between 0 and 2")
+        check_ranges(self)
         if (self.price_in is None) != (self.price_out is None):
             raise UserError("--price_in and --price_out belong together: give both, or neither")
 

@@ -1,6 +1,5 @@
 """The values there are: statement, kind, keywords, examples. All of it is data, in values.yaml and in users' files."""
 
-import hashlib
 import json
 from functools import cache, cached_property
 from pathlib import Path
@@ -9,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from diffusion_base.errors import UserError
+from diffusion_base.identity import digest
 from value_retriever.answer import Kind
 
 SHIPPED = Path(__file__).parent / "values.yaml"
@@ -63,7 +63,7 @@ class Values(BaseModel):
     def version(self) -> str:
         """16 hex digits that follow everything here."""
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return digest(content.encode())[:16]
 
     def and_those_of(self, more: "Values") -> "Values":
         """These and more; an entry with the statement, or a list with the name, of one that is here replaces it."""

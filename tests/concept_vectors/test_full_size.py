@@ -13,8 +13,8 @@ from concept_vectors.vectors import load_vectors
 from diffusion_base.conditioning import encode_prompts
 from diffusion_base.intervention import Context
 from diffusion_base.latents import LatentCache
-from diffusion_base.training import train
-from diffusion_base.training_arguments import TrainingArguments
+from diffusion_base.training.arguments import TrainingArguments
+from diffusion_base.training.loop import train
 from tests.concept_vectors.test_import_weights import write_published
 from tests.value_encoder.test_full_size import stable_diffusion_15
 

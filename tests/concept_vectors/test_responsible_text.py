@@ -10,9 +10,9 @@ from concept_vectors.inference import TwoTrajectories
 from concept_vectors.responsible_text import ResponsibleText, rules_of, without_words
 from diffusion_base.conditioning import encode_prompts
 from diffusion_base.errors import UserError
+from diffusion_base.files import read_jsonl
 from diffusion_base.generation import generate
 from diffusion_base.intervention import Context, Intervention, load_intervention
-from diffusion_base.jsonl import read_jsonl
 from miniature.world import HELD_OUT
 from tests.concept_vectors.test_inference import added
 from tests.concept_vectors.vector_files import random_vectors, write_vectors

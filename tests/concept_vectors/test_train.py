@@ -19,9 +19,9 @@ from diffusion_base.errors import UserError
 from diffusion_base.generation import generate
 from diffusion_base.latents import LatentCache
 from diffusion_base.pipeline import load_pipeline
-from diffusion_base.tracking import read_history
-from diffusion_base.training import train
-from diffusion_base.training_arguments import TrainingArguments
+from diffusion_base.training.arguments import TrainingArguments
+from diffusion_base.training.loop import train
+from diffusion_base.training.tracking import read_history
 from tests.concept_vectors.concept_data import write_concept_data
 from tests.tiny import tiny_folder, tiny_pipeline
 
@@ -157,11 +157,11 @@ def test_sdxl(tmp_path):
     ("flags", "message"),
     [
         (["--snr_gamma=0"], "--snr_gamma 0.0: it must be more than 0"),
-        (["--snr_gamma=nan"], "--snr_gamma nan: it must be more than 0"),
+        (["--snr_gamma=nan"], "--snr_gamma nan: it must be a finite number"),
         (["--learning_rate=nan"], "--learning_rate nan: it must be"),
         (["--max_train_samples=0"], "--max_train_samples 0: it must be 1 or more"),
         (["--resolution=0", "--per_channel"], "--resolution 0: it must be 1 or more"),
-        (["--num_images_per_val_prompt=-1"], "--num_images_per_val_prompt -1: it must not be negative"),
+        (["--num_images_per_val_prompt=-1"], "--num_images_per_val_prompt -1: it must be a number that is not negative"),
         (["--validation_strengths"], "--validation_strengths needs a number"),
         (["--train_batch_size=10"], "the data has only 9"),
         (["--train_data_dir=nowhere"], "there is no such folder"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from concept_vectors.vectors import FILE, ConceptVectors, mid_block_shape
-from diffusion_base.pipeline import base_hash
+from diffusion_base.identity import base_hash
 
 CONCEPTS = ("man", "woman", "anti-bloody")
 

@@ -9,7 +9,7 @@ import pytest
 
 from diffusion_base.arguments import BaseArguments, parse, to_dict
 from diffusion_base.errors import UserError, run
-from diffusion_base.training_arguments import TrainingArguments
+from diffusion_base.training.arguments import TrainingArguments
 
 
 @dataclass
@@ -61,7 +61,7 @@ def preset(folder: Path, text: str) -> list[str]:
 
 def test_preset_is_read_and_the_command_line_wins(tmp_path):
     text = "learning_rate: 1e-5\nmax-train-steps: 7\nrandom_flip: true\nprompts: [a cat, -3]\n"
-    with pytest.raises(UserError, match="preset.yaml: the value .* of 'prompts' has the wrong type"):
+    with pytest.raises(UserError, match="preset.yaml: the value .* of 'prompts' does not fit"):
         parse(Arguments, preset(tmp_path, text))
     text = text.replace(", -3", ", a dog")
     arguments = parse(Arguments, preset(tmp_path, text))
@@ -76,9 +76,9 @@ def test_preset_is_read_and_the_command_line_wins(tmp_path):
     ("text", "message"),
     [
         ("learning_rat: 1", "preset.yaml: unknown option 'learning_rat'"),
-        ("learning_rate: fast", "preset.yaml: the value 'fast' of 'learning_rate' has the wrong type"),
-        ("random_flip: 3", "of 'random_flip' has the wrong type"),
-        ("max_train_steps: 1.5", "of 'max_train_steps' has the wrong type"),
+        ("learning_rate: fast", "preset.yaml: the value 'fast' of 'learning_rate' does not fit"),
+        ("random_flip: 3", "of 'random_flip' does not fit"),
+        ("max_train_steps: 1.5", "of 'max_train_steps' does not fit"),
         ("- learning_rate", "must hold `option: value` lines"),
         ("a: [", "is not YAML"),
     ],

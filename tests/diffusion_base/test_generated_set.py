@@ -197,7 +197,7 @@ def test_full_disk_keeps_what_was_made(tmp_path, monkeypatch):
         Path(file).write_bytes(b"")
 
     monkeypatch.setattr(Image.Image, "save", save)
-    with pytest.raises(UserError, match="a nurse_4.png cannot be written .No space left on device.; the pictures"):
+    with pytest.raises(UserError, match="a nurse_4.png can't be written .No space left on device.; the pictures"):
         generate_set(tiny_pipeline(), RECORDS, tmp_path, **QUICK)
     assert len(contents(tmp_path)) == 4 and not (tmp_path / "manifest.jsonl").exists()
 

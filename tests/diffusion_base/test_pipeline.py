@@ -8,7 +8,8 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 
 from diffusion_base.errors import UserError
-from diffusion_base.pipeline import base_hash, load_pipeline, training_scheduler
+from diffusion_base.identity import base_hash
+from diffusion_base.pipeline import load_pipeline, training_scheduler
 from tests.tiny import tiny_folder, tiny_pipeline
 
 

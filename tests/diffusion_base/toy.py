@@ -17,9 +17,10 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.data._utils import worker
 
-from diffusion_base import checkpoint
 from diffusion_base.noising import draw_noise
-from diffusion_base.training import TrainingArguments, train
+from diffusion_base.training import checkpoint
+from diffusion_base.training.arguments import TrainingArguments
+from diffusion_base.training.loop import train
 
 worker.MP_STATUS_CHECK_INTERVAL = 0.2  # seconds until loader workers notice that their parent was killed
 WIDTH = 4

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from diffusion_base.jsonl import write_jsonl
+from diffusion_base.files import write_jsonl
+from diffusion_base.identity import content_keys
 from evaluation.figures import bias_figures, figure, toxicity_figures
 from evaluation.prompts import make_records
 from evaluation.protocol import write_figures
 from evaluation.scoring import KEY_DIGITS
-from scorers.features import content_keys
 
 OCCUPATIONS = ("pilot", "nurse", "judge", "farmer", "dancer", "cashier")
 COUNT = 10  # pictures of a prompt

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from diffusion_base.errors import UserError
-from diffusion_base.intervention import resolve
+from diffusion_base.plugins import resolve
 from evaluation import eval_i2p
 from evaluation.generate import GenerationArguments
 from tests.tiny import tiny_folder

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from diffusion_base.errors import UserError
-from diffusion_base.jsonl import write_jsonl
+from diffusion_base.files import write_jsonl
 from evaluation import charts
 from evaluation.album import PICTURES, Album
 from evaluation.axes import across_axes

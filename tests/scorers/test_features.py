@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from diffusion_base.data import load_image
 from diffusion_base.errors import UserError
-from scorers.features import FeatureCache, content_keys, extract
+from diffusion_base.identity import content_keys
+from scorers.features import FeatureCache, extract
 
 
 def middle(image):
@@ -134,14 +135,15 @@ def test_a_broken_picture_is_named_in_one_sentence(pictures, tmp_path, num_worke
 
 def test_a_folder_that_takes_nothing(pictures, tmp_path):
     (tmp_path / "features").write_text("a file")
-    with pytest.raises(UserError, match="can't be kept"):
+    with pytest.raises(UserError, match="can't be written"):
         quick(pictures, [Mean()], tmp_path / "features")
 
 
 SCRIPT = """
 import sys
 from pathlib import Path
-from scorers.features import content_keys, extract
+from diffusion_base.identity import content_keys
+from scorers.features import extract
 from tests.scorers.test_features import Mean
 files = sorted(Path(sys.argv[1]).glob("*.png"))
 extractor = Mean()

@@ -11,8 +11,8 @@ from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from diffusion_base.latents import LatentCache
-from diffusion_base.training import train
-from diffusion_base.training_arguments import TrainingArguments
+from diffusion_base.training.arguments import TrainingArguments
+from diffusion_base.training.loop import train
 from tests.tiny import tiny_tokenizer
 from value_encoder.dataset import AlignedPicture, Entry, PreferencePairs
 from value_encoder.task import LiVOTask

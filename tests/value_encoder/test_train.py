@@ -14,8 +14,8 @@ from diffusion_base.errors import UserError
 from diffusion_base.generation import generate
 from diffusion_base.latents import LatentCache
 from diffusion_base.pipeline import load_pipeline
-from diffusion_base.training import train
-from diffusion_base.training_arguments import TrainingArguments
+from diffusion_base.training.arguments import TrainingArguments
+from diffusion_base.training.loop import train
 from tests.tiny import tiny_folder, tiny_pipeline
 from tests.value_encoder.livo_data import write_livo_data
 from value_encoder.dataset import PreferencePairs, pair, read_folder
@@ -188,8 +188,8 @@ def test_a_long_prompt_is_cut_with_one_warning(inputs, tmp_path):
         (["--validation_prompts", "a doctor"], "must read '<value>, <prompt>'"),
         (["--dataset_name=somewhere"], "one of the two"),
         (["--train_data_dir=nowhere"], "there is no such folder"),
-        (["--max_train_proportion=0"], "--max_train_proportion 0.0: it must lie between"),
-        (["--noise_offset=-1"], "--noise_offset -1.0: it must not be negative"),
+        (["--max_train_proportion=0"], "--max_train_proportion 0.0: it must be more than 0"),
+        (["--noise_offset=-1"], "--noise_offset -1.0: it must be a number that is not negative"),
     ],
 )
 def test_refused(inputs, tmp_path, flags, message):

@@ -184,7 +184,7 @@ def test_the_table_holds_its_columns_and_no_orders_for_the_terminal(capsys):
         (["a cup \udcff"], "half characters that are no text"),
         (["a cup", "--backend", "local", "--local_model", "/nowhere"], "--local_model /nowhere: no sentence encoder"),
         (["a cup", "--timeout", "0"], "--timeout 0.0: it must be more than 0"),
-        (["a cup", "--concurrency", "0"], "--concurrency 1 or more"),
+        (["a cup", "--concurrency", "0"], "--concurrency 0: it must be 1 or more"),
         (["a cup", "--price_in", "1"], "belong together"),
     ],
 )

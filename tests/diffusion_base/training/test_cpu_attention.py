@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention as attention
 
-from diffusion_base.cpu_attention import Float32Attention, fast_attention
+from diffusion_base.training.cpu_attention import Float32Attention, fast_attention
 
 
 def tensors(seed=0):

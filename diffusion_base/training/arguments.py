@@ -1,13 +1,13 @@
 """The arguments that every training script shares."""
 
 import importlib.util
-import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Lt
 
-from diffusion_base.errors import UserError
+from diffusion_base.arguments import INFINITE, Count, NotNegative, Positive, WholeNumber, check_ranges
 from diffusion_base.processes import use_cpu
 
 
@@ -17,17 +17,17 @@ class TrainingArguments:
 
     output_dir: str
     """Folder for the weights, checkpoints, logs and validation pictures."""
-    seed: int = 42
+    seed: WholeNumber = 42
     """Of everything random."""
-    train_batch_size: int = 8
+    train_batch_size: Count = 8
     """Samples a process takes at once."""
-    gradient_accumulation_steps: int = 1
+    gradient_accumulation_steps: Count = 1
     """Batches whose gradients make one step."""
-    max_train_steps: int | None = None
+    max_train_steps: Count | None = None
     """Length of the training in optimizer steps; overrides --num_train_epochs."""
-    num_train_epochs: int | None = None
+    num_train_epochs: Count | None = None
     """Length of the training in passes over the data; 1 where neither is given."""
-    learning_rate: float = 1e-5
+    learning_rate: NotNegative = 1e-5
     """The highest learning rate of the schedule."""
     scale_lr: bool = False
     """Multiply the learning rate by the number of samples in a step."""
@@ -35,19 +35,19 @@ class TrainingArguments:
         "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"
     ] = "constant"
     """How the learning rate changes. It counts optimizer steps, whatever the number of processes."""
-    lr_warmup_steps: int = 0
+    lr_warmup_steps: WholeNumber = 0
     """Steps over which the learning rate rises from 0. Without effect on the schedule `constant`."""
-    adam_beta1: float = 0.9
+    adam_beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
     """AdamW: decay of the mean of gradients."""
-    adam_beta2: float = 0.999
+    adam_beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
     """AdamW: decay of the mean of their squares."""
-    adam_weight_decay: float = 1e-2
+    adam_weight_decay: NotNegative = 1e-2
     """AdamW: weight decay."""
-    adam_epsilon: float = 1e-8
+    adam_epsilon: NotNegative = 1e-8
     """AdamW: added to the denominator."""
     use_8bit_adam: bool = False
     """Keep the optimizer's state in 8 bits (bitsandbytes, CUDA)."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Annotated[Positive, INFINITE] = 1.0
     """Gradients are scaled down to this norm; inf leaves them as they are."""
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     """Precision of the computation; what is trained stays in float32. fp16 needs a GPU and is float32 without one."""
@@ -57,15 +57,15 @@ class TrainingArguments:
     """Use xformers' attention where it is installed and there is a GPU; otherwise torch's own."""
     allow_tf32: bool = False
     """Let CUDA multiply matrices in TF32: faster, slightly less exact."""
-    dataloader_num_workers: int = 0
+    dataloader_num_workers: WholeNumber = 0
     """Processes that prepare batches; 0 prepares them in the training process."""
-    checkpointing_steps: int = 500
+    checkpointing_steps: Count = 500
     """Steps between checkpoints. The last step always gets one."""
-    checkpoints_total_limit: int | None = None
+    checkpoints_total_limit: Count | None = None
     """Keep only this many checkpoints, the newest."""
     resume_from_checkpoint: str | None = None
     """`latest`, or a checkpoint's name, continues a run exactly. With `latest` and no checkpoint it begins."""
-    validation_steps: int = 500
+    validation_steps: Count = 500
     """Steps between validation pictures; the last step gets some too."""
     report_to: Literal["tensorboard", "wandb", "none"] = "tensorboard"
     """Where losses and validation pictures are shown. Without wandb installed it is tensorboard all the same."""
@@ -75,19 +75,11 @@ class TrainingArguments:
     """Project of the run in wandb."""
     logging_dir: str = "logs"
     """Folder of the tracker's files, inside the output folder."""
-    logging_steps: int = 10
+    logging_steps: Count = 10
     """Steps between log entries, each a mean over those steps. The device is waited for only then."""
 
     def __post_init__(self) -> None:
-        positive = ["train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "checkpointing_steps"]
-        positive += ["validation_steps", "logging_steps", "max_grad_norm", "max_train_steps", "checkpoints_total_limit"]
-        for name in positive:
-            value = vars(self)[name]
-            if value is not None and not value > 0:
-                raise UserError(f"--{name} {value}: it must be more than 0")
-        for name in ("seed", "learning_rate", "lr_warmup_steps", "dataloader_num_workers"):
-            if not 0 <= vars(self)[name] < math.inf:
-                raise UserError(f"--{name} {vars(self)[name]}: it must be a number that is not negative")
+        check_ranges(self)
 
     @property
     def precision(self) -> str:

@@ -1,6 +1,6 @@
 """The history of a run: what is kept of it when the run is continued."""
 
-from diffusion_base.tracking import add_to_history, read_history, start_history
+from diffusion_base.training.tracking import add_to_history, read_history, start_history
 
 
 def test_history_goes_on_at_the_step_it_continues_from(tmp_path):

@@ -19,15 +19,16 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from diffusion_base import checkpoint
-from diffusion_base.batches import BatchOrder, TrainingDataset, load_batches
-from diffusion_base.cpu_attention import fast_attention
 from diffusion_base.errors import UserError
+from diffusion_base.files import disk_errors, write_json
 from diffusion_base.noising import per_sample_generator
 from diffusion_base.processes import process_state, use_cpu
-from diffusion_base.tracking import RunningMeans, add_to_history, log_pictures, start_history, start_trackers
-from diffusion_base.training_arguments import TrainingArguments
-from diffusion_base.training_task import TrainingTask
+from diffusion_base.training import checkpoint
+from diffusion_base.training.arguments import TrainingArguments
+from diffusion_base.training.batches import BatchOrder, TrainingDataset, load_batches
+from diffusion_base.training.cpu_attention import fast_attention
+from diffusion_base.training.task import TrainingTask
+from diffusion_base.training.tracking import RunningMeans, add_to_history, log_pictures, start_history, start_trackers
 
 
 def train(
@@ -87,11 +88,10 @@ def train(
     state = (task, optimizer, lr_scheduler, accelerator.scaler)
     step = checkpoint.load(start, *state, run=run) if start else 0
     if accelerator.is_main_process:
-        with checkpoint.disk_errors(output_dir):
+        with disk_errors(output_dir, checkpoint.CONTINUE):
             output_dir.mkdir(parents=True, exist_ok=True)
-        checkpoint.remove_leftovers(output_dir)
-        checkpoint.write_json(output_dir / "training.json", run)
-        with checkpoint.disk_errors(output_dir):
+            checkpoint.remove_leftovers(output_dir)
+            write_json(output_dir / "training.json", run)
             start_history(output_dir, step)
     start_trackers(accelerator, arguments, resolved, step)
     _announce(accelerator, arguments, run, start, last_step)
@@ -141,7 +141,7 @@ def train(
             progress.set_postfix(loss=f"{values['loss']:.4g}")
             accelerator.log(values, step)
             if accelerator.is_main_process:
-                with checkpoint.disk_errors(output_dir):
+                with disk_errors(output_dir, checkpoint.CONTINUE):
                     add_to_history(output_dir, step, values)
         if save_now and accelerator.is_main_process:
             checkpoint.save(output_dir / f"checkpoint-{step}", *state, step=step, run=run)
@@ -154,15 +154,15 @@ def train(
                 task.eval()
                 pictures = validate(folder, step) or {}
                 _train_mode(task)
-                with checkpoint.disk_errors(folder):
+                with disk_errors(folder, checkpoint.CONTINUE):
                     log_pictures(accelerator, folder, pictures, step)
             accelerator.wait_for_everyone()
 
     progress.close()
     if accelerator.is_main_process:
-        with checkpoint.disk_errors(output_dir):
+        with disk_errors(output_dir, checkpoint.CONTINUE):
             task.save(output_dir)
-        checkpoint.write_json(output_dir / "training.json", run | {"finished_steps": step})
+            write_json(output_dir / "training.json", run | {"finished_steps": step})
     accelerator.wait_for_everyone()
     for tracker in accelerator.trackers:
         tracker.finish()

@@ -9,8 +9,9 @@ import signal
 import pytest
 import torch
 
-from diffusion_base import checkpoint
 from diffusion_base.errors import UserError
+from diffusion_base.files import appearing, disk_errors
+from diffusion_base.training import checkpoint
 from tests.diffusion_base.toy import in_process, run_killed_in_pruning, run_toy, weights
 
 KILLED = -signal.SIGKILL
@@ -68,17 +69,17 @@ def test_the_same_batch_may_be_cut_otherwise_when_continued(tmp_path):
 
 def test_old_checkpoints_go_only_when_the_new_one_is_complete(tmp_path, monkeypatch):
     seen = []
-    write, prune = checkpoint._write_folder, checkpoint.prune
+    appearing, prune = checkpoint.appearing, checkpoint.prune
 
-    def watch_write(folder, fill):
+    def watch_write(folder):
         seen.append(("writing", folder.name, names(folder.parent)))
-        write(folder, fill)
+        return appearing(folder)
 
     def watch_prune(output_dir, limit):
         seen.append(("pruning", limit, names(output_dir)))
         prune(output_dir, limit)
 
-    monkeypatch.setattr(checkpoint, "_write_folder", watch_write)
+    monkeypatch.setattr(checkpoint, "appearing", watch_write)
     monkeypatch.setattr(checkpoint, "prune", watch_prune)
     run_toy(tmp_path, max_train_steps=9, checkpoints_total_limit=1)
     assert seen == [
@@ -126,10 +127,8 @@ def test_a_write_that_really_fails(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     try:
         with pytest.raises(UserError, match="can't be written"):
-            checkpoint._write_folder(
-                tmp_path / "checkpoint-1",
-                lambda partial: checkpoint.save_file({"a": torch.zeros(1000)}, partial / "a.safetensors"),
-            )
+            with disk_errors(tmp_path), appearing(tmp_path / "checkpoint-1") as partial:
+                checkpoint.save_file({"a": torch.zeros(1000)}, partial / "a.safetensors")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())

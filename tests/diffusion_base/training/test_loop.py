@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from diffusion_base.batches import BatchOrder, load_batches
-from diffusion_base.checkpoint import complete
 from diffusion_base.errors import UserError
-from diffusion_base.training import train, use_xformers
+from diffusion_base.training.batches import BatchOrder, load_batches
+from diffusion_base.training.checkpoint import complete
+from diffusion_base.training.loop import train, use_xformers
 from tests.diffusion_base import toy
 from tests.diffusion_base.toy import ToyData, ToyTask, record_gradients, run_toy, toy_arguments, weights
 from tests.tiny import tiny_pipeline

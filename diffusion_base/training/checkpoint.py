@@ -8,11 +8,8 @@
 """
 
 import json
-import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from diffusion_base.errors import UserError
-from diffusion_base.training_task import TrainingTask
+from diffusion_base.files import appearing, disk_errors, partial_folder
+from diffusion_base.training.task import TrainingTask
 
 # Arguments that may change when a run is continued: where things lie, what is reported, how the same batch is cut.
 # What they stand for is checked itself where it matters: the base's hash, the samples of a step, the schedule's length.
@@ -114,15 +112,13 @@ def save(
         "scaler": None if scaler is None else scaler.state_dict(),
     }
 
-    def write(partial: Path) -> None:
+    with disk_errors(folder, CONTINUE), appearing(folder) as partial:
         save_file(
             {name: tensor.contiguous() for name, tensor in trainable(task).items()}, partial / "trainable.safetensors"
         )
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial / "optimizer.safetensors")
         task.save(partial)
         (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
-
-    _write_folder(folder, write)
 
 
 def load(
@@ -194,55 +190,13 @@ def check_same_run(folder: Path, theirs: dict[str, Any], ours: dict[str, Any]) -
 def prune(output_dir: Path, limit: int) -> None:
     """Delete the oldest checkpoints beyond `limit`; call it after a new one is complete, from one process."""
     for folder in complete(output_dir)[:-limit]:
-        shutil.rmtree(folder.rename(folder.with_name(f".{folder.name}.partial")))  # never half a checkpoint by its name
+        shutil.rmtree(folder.rename(partial_folder(folder)))  # never half a checkpoint by its name
 
 
 def remove_leftovers(output_dir: Path) -> None:
     """Remove what a killed process was writing or deleting."""
     for partial in output_dir.glob(".checkpoint-*.partial"):
         shutil.rmtree(partial)
-
-
-def write_json(file: Path, content: Any) -> None:
-    """Write a JSON file, or leave it as it was."""
-    with disk_errors(file):
-        partial = file.with_name(f".{file.name}.partial")
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        partial.replace(file)
-
-
-@contextmanager
-def disk_errors(target: Path, remedy: str = CONTINUE) -> Iterator[None]:
-    """Turn a full or unwritable disk into a UserError that names what could not be written, and the remedy."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{target} can't be written ({error}); {remedy}") from error
-
-
-def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder that appears under its name only when everything in it is on the disk."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with disk_errors(folder):
-        try:
-            partial.mkdir(parents=True)
-            write(partial)
-            for path in [*partial.rglob("*"), partial]:
-                _flush(path)
-            partial.rename(folder)
-            _flush(folder.parent)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file's content, or a folder's list of names, is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _step(folder: Path) -> int:
