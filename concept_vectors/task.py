@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from concept_vectors.bottleneck import added_to_mid_block
 from concept_vectors.loss import concept_loss
 from concept_vectors.vectors import FILE, ConceptVectors, mid_block_shape
-from diffusion_base.conditioning import CachedPrompts, is_xl
+from diffusion_base.conditioning import CachedPrompts
 from diffusion_base.errors import UserError
+from diffusion_base.families import family_of
 from diffusion_base.identity import base_hash
 from diffusion_base.latents import encode_live
 from diffusion_base.noising import add_noise, draw_noise, draw_timesteps, min_snr_weight, per_sample_error, target
@@ -67,8 +68,7 @@ class ConceptTask(TrainingTask):
         self.frozen.to(frozen_dtype)
         self.prompts = CachedPrompts(pipeline)
         self.scheduler = training_scheduler(pipeline)
-        # SDXL is told the picture's size: original height and width, crop, target height and width
-        self.time_ids = (size, size, 0, 0, size, size) if is_xl(pipeline) else None
+        self.pipeline, self.size = pipeline, (size, size)
         if gradient_checkpointing:
             pipeline.unet.enable_gradient_checkpointing()
 
@@ -98,13 +98,7 @@ class ConceptTask(TrainingTask):
 
     def predict(self, noisy: Tensor, timesteps: Tensor, prompts: list[str]) -> Tensor:
         """(B, C, h, w)"""
-        unet, text = self.frozen["unet"], self.prompts(prompts)
-        conditions = {}
-        if self.time_ids is not None and text.pooled is not None:
-            time_ids = torch.tensor([self.time_ids] * len(prompts), device=noisy.device)
-            conditions = {"text_embeds": text.pooled.to(unet.dtype), "time_ids": time_ids.to(unet.dtype)}
-        embeds = text.embeds.to(unet.dtype)
-        return unet(noisy.to(unet.dtype), timesteps, embeds, added_cond_kwargs=conditions).sample
+        return family_of(self.pipeline).predict(self.pipeline, noisy, timesteps, self.prompts(prompts), self.size)
 
     def learned(self) -> ConceptVectors:
         """The vectors as they are now."""

@@ -6,6 +6,8 @@ what one uninterrupted process would.
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -88,3 +90,46 @@ def min_snr_weight(scheduler, timesteps: Tensor, gamma: float) -> Tensor:
     if scheduler.config.prediction_type == "v_prediction":
         weight = weight + 1
     return torch.where(ratio == 0, 1.0, weight)
+
+
+class ForwardProcess(Protocol):
+    """How pictures are noised in training, and what the network is then asked for; the base's family has its own."""
+
+    def draw_timesteps(self, seed: int, steps: Sequence[int] | Tensor, indices: Sequence[int] | Tensor) -> Tensor:
+        """Timesteps (B,) as the network is told them, one generator a sample; on the CPU."""
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """x_t (B, C, H, W)"""
+
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the network is asked to predict, (B, C, H, W)."""
+
+    def weight(self, timesteps: Tensor, snr_gamma: float | None = None) -> Tensor | None:
+        """Of each sample's error, (B,); None for no weight.
+
+        Raises:
+            UserError: a min-SNR weight (γ is given) where there is none.
+        """
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """The forward process of a DDPM (Ho et al. 2020), whose network predicts the noise or the velocity.
+
+    Attributes:
+        scheduler: a DDPMScheduler.
+    """
+
+    scheduler: Any
+
+    def draw_timesteps(self, seed: int, steps: Sequence[int] | Tensor, indices: Sequence[int] | Tensor) -> Tensor:
+        return draw_timesteps(self.scheduler.config.num_train_timesteps, seed, steps, indices)
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        return add_noise(self.scheduler, latents, noise, timesteps)
+
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        return target(self.scheduler, latents, noise, timesteps)
+
+    def weight(self, timesteps: Tensor, snr_gamma: float | None = None) -> Tensor | None:
+        return None if snr_gamma is None else min_snr_weight(self.scheduler, timesteps, snr_gamma)

@@ -1,4 +1,4 @@
-"""Load a Stable Diffusion base: 1.x, 2.x or XL, from a diffusers folder or the hub."""
+"""Load a Stable Diffusion base: 1.x, 2.x, XL or 3.x, from a diffusers folder or the hub."""
 
 import re
 from collections.abc import Iterator
@@ -12,29 +12,23 @@ import transformers
 from diffusers import (
     DDPMScheduler,
     DiffusionPipeline,
-    DPMSolverMultistepScheduler,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
 )
 from safetensors import SafetensorError
 
 from diffusion_base.errors import UserError
+from diffusion_base.families import FAMILIES, family_of, known
 from diffusion_base.processes import usable_device
 
-Pipeline: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline
+Pipeline: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline | StableDiffusion3Pipeline
 
-# what a component's folder must hold: one of each group
-WEIGHTS = ("*.safetensors", "*.bin")
-VOCABULARY = ("tokenizer.json", "vocab.json")
-COMPONENT_FILES = {
-    "unet": (("config.json",), WEIGHTS),
-    "vae": (("config.json",), WEIGHTS),
-    "text_encoder": (("config.json",), WEIGHTS),
-    "text_encoder_2": (("config.json",), WEIGHTS),
-    "tokenizer": (VOCABULARY,),
-    "tokenizer_2": (VOCABULARY,),
-    "scheduler": (("scheduler_config.json",),),
-}
+# what a component's folder must hold: one of each group; all others are models
+VOCABULARY = ("tokenizer.json", "vocab.json", "spiece.model")
+COMPONENT_FILES = {"tokenizer": (VOCABULARY,), "scheduler": (("scheduler_config.json",),)}
+MODEL_FILES = (("config.json",), ("*.safetensors", "*.bin"))
+NOT_USED = {"safety_checker", "feature_extractor", "image_encoder"}
 
 
 def load_pipeline(
@@ -46,7 +40,9 @@ def load_pipeline(
     variant: str | None = None,
     cache_dir: str | None = None,
 ) -> Pipeline:
-    """Load a base, frozen and in evaluation mode, without safety checker, sampling by DPM-Solver++ (Lu et al. 2022).
+    """Load a base, frozen and in evaluation mode, without safety checker.
+
+    It samples by DPM-Solver++ (Lu et al. 2022), and SD 3.x, which is no diffusion model, by its own scheduler.
 
     Args:
         name_or_path: a diffusers folder, or a name on the hub.
@@ -66,22 +62,17 @@ def load_pipeline(
     try:
         with _without_progress_bars() if local else nullcontext():
             index = DiffusionPipeline.load_config(name, revision=revision, cache_dir=cache_dir)
+            wanted = index.get("_class_name")
+            if not (found := [family for family in FAMILIES if family.PIPELINE.__name__ == wanted]):
+                raise UserError(f"{name} is a {wanted}; the bases that can be used are {known()}")
             if local:
-                _check_components(Path(name), index)
+                _check_components(Path(name), index, found[0].COMPONENTS)
             options: dict[str, Any] = {"revision": revision, "variant": variant, "cache_dir": cache_dir}
-            options["dtype"] = dtype
-            match index.get("_class_name"):
-                case "StableDiffusionPipeline":
-                    options |= {"safety_checker": None, "requires_safety_checker": False}
-                    pipeline = StableDiffusionPipeline.from_pretrained(name, **options)
-                case "StableDiffusionXLPipeline":
-                    pipeline = StableDiffusionXLPipeline.from_pretrained(name, add_watermarker=False, **options)
-                case other:
-                    raise UserError(f"{name} is a {other}; a Stable Diffusion 1.x, 2.x or XL is needed")
+            pipeline = found[0].PIPELINE.from_pretrained(name, dtype=dtype, **options, **found[0].LOADING)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         origin = "" if local else "is no folder, and from the hub it "
         raise UserError(f"{name} {origin}cannot be loaded: {' '.join(str(error).split())}") from error
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.scheduler = found[0].sampling_scheduler(pipeline)
     for _, module in _modules(pipeline):
         module.requires_grad_(False).eval()
     pipeline.set_progress_bar_config(disable=True)
@@ -90,19 +81,19 @@ def load_pipeline(
 
 def training_scheduler(pipeline) -> DDPMScheduler:
     """The forward process of the base's own noise schedule, for `noising`."""
-    return DDPMScheduler.from_config(pipeline.scheduler.config)
+    process: Any = family_of(pipeline).forward_process(pipeline)
+    return process.scheduler
 
 
 def _modules(pipeline: Any) -> list[tuple[str, torch.nn.Module]]:
     return [(name, part) for name, part in sorted(pipeline.components.items()) if isinstance(part, torch.nn.Module)]
 
 
-def _check_components(folder: Path, index: dict) -> None:
+def _check_components(folder: Path, index: dict, needed: tuple[str, ...]) -> None:
     """Name the component that a folder lacks; `index` is its model_index.json."""
-    for component, groups in COMPONENT_FILES.items():
-        if component.endswith("_2") and component not in index:
-            continue
-        for names in groups:
+    named = {name for name, entry in index.items() if isinstance(entry, list) and entry[0] is not None} - NOT_USED
+    for component in dict.fromkeys((*needed, *sorted(named))):
+        for names in COMPONENT_FILES.get(component.rstrip("_23"), MODEL_FILES):
             if not any(path for name in names for path in (folder / component).glob(name)):
                 raise UserError(f"{folder} lacks its {component}: no {' or '.join(names)} in {folder / component}")
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from diffusion_base.conditioning import PromptEmbeddings, encode_negative_prompts, encode_prompts, is_xl
+from diffusion_base.conditioning import PromptEmbeddings, encode_negative_prompts, encode_prompts
 from diffusion_base.errors import UserError
+from diffusion_base.families import family_of
 from diffusion_base.identity import base_hash, json_hash
 from diffusion_base.intervention import Context, Intervention
 
@@ -33,7 +34,7 @@ class Sampler:
         width: int | None = None,
         mixed_precision: str = "no",
     ):
-        self.pipeline = pipeline
+        self.pipeline, self.family = pipeline, family_of(pipeline)
         self.prompts, self.seeds = list(prompts), list(seeds)
         one_for_all = isinstance(negative_prompt, str)
         self.negative_prompts = [str(negative_prompt)] * len(prompts) if one_for_all else list(negative_prompt)
@@ -52,14 +53,13 @@ class Sampler:
 
     def context(self, rows: range) -> Context:
         part = slice(rows.start, rows.stop)
-        guided = self.guidance_scale > 1 and self.pipeline.unet.config.time_cond_proj_dim is None
         return Context(
             self.pipeline,
             self.prompts[part],
             self.negative_prompts[part],
             self.seeds[part],
             self.records[part],
-            guided,
+            self.family.is_guided(self.pipeline, self.guidance_scale),
         )
 
     @contextmanager
@@ -80,24 +80,26 @@ class Sampler:
         for intervention in self.interventions:
             conditional, unconditional = intervention.edit_prompts(context, conditional, unconditional)
         generators = [torch.Generator().manual_seed(seed) for seed in context.seeds]
-        noise = torch.cat([torch.randn((1, *self.latent_shape()), generator=generator) for generator in generators])
+        shape = self.family.latent_shape(self.pipeline, self.height, self.width)
+        noise = torch.cat([torch.randn((1, *shape), generator=generator) for generator in generators])
         latents = noise.to(conditional.embeds)
         for intervention in self.interventions:
             latents = intervention.edit_latents(context, latents)
 
-        inputs = self.embedding_inputs(conditional, unconditional, context.guided)
+        inputs = self.embedding_inputs(conditional, unconditional if context.guided else None)
+        denoiser = self.family.denoiser(self.pipeline)
         with ExitStack() as stack:
             if self.mixed_precision == "bf16":
                 stack.enter_context(torch.autocast(latents.device.type, torch.bfloat16))
                 # the latents stay in the precision they came in: the scheduler takes on that of the prediction
-                keep = self.pipeline.unet.register_forward_hook(lambda _, __, output: (output[0].to(latents.dtype),))
+                keep = denoiser.register_forward_hook(lambda _, __, output: (output[0].to(latents.dtype),))
                 stack.callback(keep.remove)
             if self.interventions:
                 inputs["callback_on_step_end"] = partial(self.end_of_step, context)
-                counter = self.pipeline.unet.register_forward_pre_hook(partial(_count_step, context))
+                counter = denoiser.register_forward_pre_hook(partial(self.count_step, context), with_kwargs=True)
                 stack.callback(counter.remove)
             for intervention in self.interventions:
-                stack.enter_context(intervention.hook(context, self.pipeline.unet))
+                stack.enter_context(intervention.hook(context, denoiser))
             return self.pipeline(
                 **inputs,
                 latents=latents,
@@ -108,30 +110,18 @@ class Sampler:
                 width=self.width,
             ).images
 
-    def latent_shape(self) -> tuple[int, int, int]:
-        """(C, h, w) of one picture's latents."""
-        config, factor = self.pipeline.unet.config, self.pipeline.vae_scale_factor
-        size = config.sample_size
-        h, w = (size, size) if isinstance(size, int) else size
-        return config.in_channels, (self.height or h * factor) // factor, (self.width or w * factor) // factor
+    def embedding_inputs(self, conditional: PromptEmbeddings, unconditional: PromptEmbeddings | None) -> dict[str, Any]:
+        """The pipeline's arguments for both branches, or for the one without guidance."""
+        if unconditional is not None and conditional.embeds.shape != unconditional.embeds.shape:
+            raise UserError(
+                f"the interventions leave a conditional branch of shape {tuple(conditional.embeds.shape)} and an "
+                f"unconditional one of {tuple(unconditional.embeds.shape)}; they must be equal"
+            )
+        return self.family.embedding_arguments(conditional, unconditional)
 
-    def embedding_inputs(
-        self, conditional: PromptEmbeddings, unconditional: PromptEmbeddings, guided: bool
-    ) -> dict[str, Any]:
-        """The pipeline's arguments for both branches."""
-        inputs: dict[str, Any] = {"prompt_embeds": conditional.embeds}
-        if is_xl(self.pipeline):
-            inputs["pooled_prompt_embeds"] = conditional.pooled
-        if guided:
-            if conditional.embeds.shape != unconditional.embeds.shape:
-                raise UserError(
-                    f"the interventions leave a conditional branch of shape {tuple(conditional.embeds.shape)} and an "
-                    f"unconditional one of {tuple(unconditional.embeds.shape)}; they must be equal"
-                )
-            inputs["negative_prompt_embeds"] = unconditional.embeds
-            if is_xl(self.pipeline):
-                inputs["negative_pooled_prompt_embeds"] = unconditional.pooled
-        return inputs
+    def count_step(self, context: Context, _denoiser, arguments: tuple, options: dict) -> None:
+        context.step += 1
+        context.timestep = self.family.timestep(arguments, options)
 
     def end_of_step(self, context: Context, _pipeline, _step: int, _timestep, tensors: dict) -> dict:
         latents = tensors["latents"]
@@ -155,8 +145,3 @@ class Sampler:
             "records": json_hash(self.records),
         }
         return json.loads(json.dumps(identity))
-
-
-def _count_step(context: Context, _unet, inputs: tuple) -> None:
-    context.step += 1
-    context.timestep = inputs[1]

@@ -9,8 +9,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from diffusion_base.conditioning import PromptEmbeddings, is_xl, prepend_token, tokenize
+from diffusion_base.conditioning import PromptEmbeddings, prepend_token
 from diffusion_base.errors import UserError
+from diffusion_base.families import family_of, sd
+from diffusion_base.families.text import tokenize
 from diffusion_base.identity import weights_hash
 from diffusion_base.intervention import Context, Intervention
 from diffusion_base.noising import per_sample_generator
@@ -29,10 +31,10 @@ def value_tokens(encoder: CLIPTextModel, tokenizer, values: list[str], prompts: 
 
 
 def check_base(pipeline) -> None:
-    """Refuse a base with two text encoders: which of them the value encoder should copy, no one has published."""
-    if is_xl(pipeline):
+    """Refuse a base with several text encoders: which of them the value encoder should copy, no one has published."""
+    if (family := family_of(pipeline)) is not sd:
         raise UserError(
-            "LiVO's value encoder is a copy of the base's one text encoder, and SDXL has two: "
+            f"LiVO's value encoder is a copy of the base's one CLIP text encoder, and {family.NAME} has several: "
             "use a Stable Diffusion 1.x or 2.x"
         )
 

@@ -158,7 +158,7 @@ def test_encoder_of_another_base(pipeline, encoder):
 
 
 def test_sdxl_is_refused(encoder):
-    with pytest.raises(UserError, match="SDXL has two"):
+    with pytest.raises(UserError, match="XL has several"):
         ValueToken(encoder, VALUE, pipeline=tiny_pipeline("sdxl"))
 
 

@@ -175,5 +175,5 @@ def test_saves_what_transformers_opens_alone(tmp_path):
 
 
 def test_sdxl_is_refused():
-    with pytest.raises(UserError, match="SDXL has two"):
+    with pytest.raises(UserError, match="XL has several"):
         LiVOTask(tiny_pipeline("sdxl"), **SETTINGS)

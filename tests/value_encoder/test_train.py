@@ -206,5 +206,5 @@ def test_another_base_does_not_continue_a_run(inputs, tmp_path):
 
 def test_sdxl_is_refused(inputs, tmp_path):
     base = tiny_folder(tmp_path / "base", "sdxl")
-    with pytest.raises(UserError, match="SDXL has two"):
+    with pytest.raises(UserError, match="XL has several"):
         main(quick([f"--pretrained_model_name_or_path={base}", inputs[1]], tmp_path / "out"))

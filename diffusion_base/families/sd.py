@@ -1,0 +1,70 @@
+"""Stable Diffusion 1.x and 2.x: a UNet, one text encoder."""
+
+from typing import Any
+
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline
+from torch import Tensor, nn
+
+from diffusion_base.families.text import PromptEmbeddings, tokenize
+from diffusion_base.noising import Diffusion
+
+NAME = "Stable Diffusion 1.x and 2.x"
+PIPELINE = StableDiffusionPipeline
+LOADING: dict[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
+COMPONENTS: tuple[str, ...] = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+
+
+def sampling_scheduler(pipeline: Any) -> DPMSolverMultistepScheduler:
+    """DPM-Solver++ (Lu et al. 2022) on the base's own noise schedule."""
+    return DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+
+
+def denoiser(pipeline: Any) -> nn.Module:
+    return pipeline.unet
+
+
+def encode_prompts(pipeline: Any, prompts: list[str]) -> PromptEmbeddings:
+    ids = tokenize(pipeline.tokenizer, prompts)
+    return PromptEmbeddings(pipeline.text_encoder(ids.to(pipeline.text_encoder.device)).last_hidden_state)
+
+
+encode_negative_prompts = encode_prompts  # an unset one is an encoded ""
+
+
+def embedding_arguments(conditional: PromptEmbeddings, unconditional: PromptEmbeddings | None) -> dict[str, Any]:
+    arguments = {"prompt_embeds": conditional.embeds}
+    return arguments if unconditional is None else arguments | {"negative_prompt_embeds": unconditional.embeds}
+
+
+def is_guided(pipeline: Any, guidance_scale: float) -> bool:
+    return guidance_scale > 1 and pipeline.unet.config.time_cond_proj_dim is None
+
+
+def timestep(arguments: tuple, options: dict[str, Any]) -> Tensor:
+    return arguments[1]
+
+
+def latent_shape(pipeline: Any, height: int | None = None, width: int | None = None) -> tuple[int, int, int]:
+    config, factor = pipeline.unet.config, pipeline.vae_scale_factor
+    size = config.sample_size
+    h, w = (size, size) if isinstance(size, int) else size
+    return config.in_channels, (height or h * factor) // factor, (width or w * factor) // factor
+
+
+def predict(
+    pipeline: Any,
+    x_t: Tensor,
+    t: Tensor,
+    text: PromptEmbeddings,
+    size: tuple[int, int] | None = None,
+    denoiser: nn.Module | None = None,
+) -> Tensor:
+    unet: Any = pipeline.unet if denoiser is None else denoiser
+    return unet(x_t.to(unet.dtype), t, text.embeds.to(unet.dtype)).sample
+
+
+def forward_process(pipeline: Any, prediction_type: str | None = None) -> Diffusion:
+    scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    if prediction_type is not None:
+        scheduler.register_to_config(prediction_type=prediction_type)
+    return Diffusion(scheduler)

@@ -1,0 +1,64 @@
+"""Stable Diffusion XL: a UNet that is told a pooled text embedding and the pictures' size; two text encoders."""
+
+import warnings
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionXLPipeline
+from torch import Tensor, nn
+
+from diffusion_base.families import sd
+from diffusion_base.families.text import PromptEmbeddings, penultimate, tokenize
+
+NAME = "Stable Diffusion XL"
+PIPELINE = StableDiffusionXLPipeline
+LOADING: dict[str, Any] = {"add_watermarker": False}
+COMPONENTS: tuple[str, ...] = (*sd.COMPONENTS, "text_encoder_2", "tokenizer_2")
+
+sampling_scheduler = sd.sampling_scheduler
+denoiser = sd.denoiser
+is_guided = sd.is_guided
+timestep = sd.timestep
+latent_shape = sd.latent_shape
+forward_process = sd.forward_process
+
+
+def encode_prompts(pipeline: Any, prompts: list[str]) -> PromptEmbeddings:
+    first, _ = penultimate(pipeline.text_encoder, tokenize(pipeline.tokenizer, prompts))
+    # the two tokenizers differ in their padding alone, so what the second one cuts off was reported by the first
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ids = tokenize(pipeline.tokenizer_2, prompts)
+    second, output = penultimate(pipeline.text_encoder_2, ids)
+    return PromptEmbeddings(torch.cat([first, second], dim=-1), output.text_embeds)
+
+
+def encode_negative_prompts(pipeline: Any, prompts: list[str]) -> PromptEmbeddings:
+    """An unset one is zeros, not an encoded "", unless the base's configuration says otherwise."""
+    encoded = encode_prompts(pipeline, prompts)
+    if encoded.pooled is None or not pipeline.config.force_zeros_for_empty_prompt:
+        return encoded
+    given = torch.tensor([prompt != "" for prompt in prompts], device=encoded.embeds.device)
+    return PromptEmbeddings(encoded.embeds * given[:, None, None], encoded.pooled * given[:, None])
+
+
+def embedding_arguments(conditional: PromptEmbeddings, unconditional: PromptEmbeddings | None) -> dict[str, Any]:
+    arguments = sd.embedding_arguments(conditional, unconditional) | {"pooled_prompt_embeds": conditional.pooled}
+    return arguments if unconditional is None else arguments | {"negative_pooled_prompt_embeds": unconditional.pooled}
+
+
+def predict(
+    pipeline: Any,
+    x_t: Tensor,
+    t: Tensor,
+    text: PromptEmbeddings,
+    size: tuple[int, int] | None = None,
+    denoiser: nn.Module | None = None,
+) -> Tensor:
+    unet: Any = pipeline.unet if denoiser is None else denoiser
+    height, width = size or (side * pipeline.vae_scale_factor for side in x_t.shape[2:])
+    # original height and width, the crop's place, target height and width
+    time_ids = torch.tensor([(height, width, 0, 0, height, width)] * len(x_t), device=x_t.device)
+    assert text.pooled is not None
+    conditions = {"text_embeds": text.pooled.to(unet.dtype), "time_ids": time_ids.to(unet.dtype)}
+    return unet(x_t.to(unet.dtype), t, text.embeds.to(unet.dtype), added_cond_kwargs=conditions).sample
