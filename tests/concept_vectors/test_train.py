@@ -161,7 +161,10 @@ def test_sdxl(tmp_path):
         (["--learning_rate=nan"], "--learning_rate nan: it must be"),
         (["--max_train_samples=0"], "--max_train_samples 0: it must be 1 or more"),
         (["--resolution=0", "--per_channel"], "--resolution 0: it must be 1 or more"),
-        (["--num_images_per_val_prompt=-1"], "--num_images_per_val_prompt -1: it must be a number that is not negative"),
+        (
+            ["--num_images_per_val_prompt=-1"],
+            "--num_images_per_val_prompt -1: it must be a number that is not negative",
+        ),
         (["--validation_strengths"], "--validation_strengths needs a number"),
         (["--train_batch_size=10"], "the data has only 9"),
         (["--train_data_dir=nowhere"], "there is no such folder"),
