@@ -8,6 +8,7 @@ import torch
 from annotated_types import Ge, Lt
 
 from diffusion_base.arguments import INFINITE, Count, NotNegative, Positive, WholeNumber, check_ranges
+from diffusion_base.errors import UserError
 from diffusion_base.processes import use_cpu
 
 
@@ -37,16 +38,18 @@ class TrainingArguments:
     """How the learning rate changes. It counts optimizer steps, whatever the number of processes."""
     lr_warmup_steps: WholeNumber = 0
     """Steps over which the learning rate rises from 0. Without effect on the schedule `constant`."""
+    optimizer: Literal["adamw", "adamw_8bit", "adafactor"] = "adamw"
+    """adamw_8bit keeps AdamW's state in 8 bits (bitsandbytes, CUDA); adafactor keeps rows and columns of it alone."""
     adam_beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
     """AdamW: decay of the mean of gradients."""
     adam_beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
     """AdamW: decay of the mean of their squares."""
     adam_weight_decay: NotNegative = 1e-2
-    """AdamW: weight decay."""
+    """Weight decay, of every optimizer."""
     adam_epsilon: NotNegative = 1e-8
     """AdamW: added to the denominator."""
     use_8bit_adam: bool = False
-    """Keep the optimizer's state in 8 bits (bitsandbytes, CUDA)."""
+    """The same as --optimizer adamw_8bit."""
     max_grad_norm: Annotated[Positive, INFINITE] = 1.0
     """Gradients are scaled down to this norm; inf leaves them as they are."""
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
@@ -80,6 +83,8 @@ class TrainingArguments:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.use_8bit_adam and self.optimizer == "adafactor":
+            raise UserError("--use_8bit_adam and --optimizer adafactor: choose one of the two")
 
     @property
     def precision(self) -> str:

@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -22,6 +23,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from diffusion_base.errors import UserError
 from diffusion_base.files import appearing, disk_errors, partial_folder
+from diffusion_base.training.optimizers import read_state, restore_state
 from diffusion_base.training.task import TrainingTask
 
 # Arguments that may change when a run is continued: where things lie, what is reported, how the same batch is cut.
@@ -97,26 +99,19 @@ def save(
     Raises:
         UserError: the disk is full or not writable; earlier checkpoints stay as they are.
     """
-    moments = optimizer.state_dict()
-    tensors: dict[str, Tensor] = {}
-    numbers: dict[str, float] = {}
-    for parameter, values in moments["state"].items():
-        for name, value in values.items():
-            target: dict[str, Any] = tensors if isinstance(value, Tensor) else numbers
-            target[f"{parameter}.{name}"] = value
+    tensors, numbers = read_state(optimizer)
+    groups = [{key: group[key] for key in ("lr", "initial_lr")} for group in optimizer.param_groups]
     state = {
         "step": step,
         "run": run,
-        "optimizer": {"numbers": numbers, "param_groups": moments["param_groups"]},
+        "optimizer": {"numbers": numbers, "param_groups": groups},
         "lr_scheduler": lr_scheduler.state_dict(),
         "scaler": None if scaler is None else scaler.state_dict(),
     }
 
     with disk_errors(folder, CONTINUE), appearing(folder) as partial:
-        save_file(
-            {name: tensor.contiguous() for name, tensor in trainable(task).items()}, partial / "trainable.safetensors"
-        )
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial / "optimizer.safetensors")
+        save_file(_apart(trainable(task)), partial / "trainable.safetensors")
+        save_file(_apart(tensors), partial / "optimizer.safetensors")
         task.save(partial)
         (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
 
@@ -149,11 +144,8 @@ def load(
         raise UserError(f"{folder} trains other parameters than this run")
     for name, tensor in ours.items():
         tensor.copy_(weights[name])
-    moments: dict[int, dict[str, Any]] = {}
-    for key, value in (tensors | state["optimizer"]["numbers"]).items():
-        parameter, name = key.split(".", 1)
-        moments.setdefault(int(parameter), {})[name] = value
-    optimizer.load_state_dict({"state": moments, "param_groups": state["optimizer"]["param_groups"]})
+    saved = state["optimizer"]
+    restore_state(optimizer, tensors | saved["numbers"], saved["param_groups"])
     lr_scheduler.load_state_dict(state["lr_scheduler"])
     if scaler is not None:
         scaler.load_state_dict(state["scaler"])
@@ -163,6 +155,17 @@ def load(
 def trainable(task: TrainingTask) -> dict[str, Tensor]:
     """What is trained, by parameter name; the tensors share the parameters' memory."""
     return {name: parameter.detach() for name, parameter in task.named_parameters() if parameter.requires_grad}
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as safetensors takes them: contiguous, no two in the same memory."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        shared = tensor.data_ptr() in seen
+        seen.add(tensor.data_ptr())
+        apart[name] = tensor.clone(memory_format=torch.contiguous_format) if shared else tensor.contiguous()
+    return apart
 
 
 def check_same_run(folder: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:

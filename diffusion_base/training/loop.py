@@ -27,6 +27,7 @@ from diffusion_base.training import checkpoint
 from diffusion_base.training.arguments import TrainingArguments
 from diffusion_base.training.batches import BatchOrder, TrainingDataset, load_batches
 from diffusion_base.training.cpu_attention import fast_attention
+from diffusion_base.training.optimizers import build_optimizer
 from diffusion_base.training.task import TrainingTask
 from diffusion_base.training.tracking import RunningMeans, add_to_history, log_pictures, start_history, start_trackers
 
@@ -77,7 +78,9 @@ def train(
     accelerator.wait_for_everyone()  # all have looked before one writes
 
     parameters = [parameter for parameter in task.parameters() if parameter.requires_grad]
-    optimizer = _optimizer(parameters, arguments, order.samples_per_step)
+    optimizer = build_optimizer(
+        [{"params": parameters}], arguments, samples_per_step=order.samples_per_step, device=accelerator.device
+    )
     lr_scheduler = get_scheduler(  # not prepared: accelerate would step it once a process
         arguments.lr_scheduler,
         optimizer,
@@ -196,27 +199,6 @@ def _accelerator(arguments: TrainingArguments) -> Accelerator:
             " trained is small beside the base, so launch with --multi_gpu instead"
         )
     return accelerator
-
-
-def _optimizer(
-    parameters: list[nn.Parameter], arguments: TrainingArguments, samples_per_step: int
-) -> torch.optim.Optimizer:
-    if any(parameter.dtype != torch.float32 for parameter in parameters):
-        raise ValueError("what is trained must be in float32, whatever the precision of the computation")
-    adam: Any = torch.optim.AdamW
-    if arguments.use_8bit_adam:
-        try:
-            from bitsandbytes.optim import AdamW8bit
-        except ImportError:
-            raise UserError("--use_8bit_adam needs bitsandbytes: pip install bitsandbytes") from None
-        adam = AdamW8bit
-    return adam(
-        parameters,
-        lr=arguments.learning_rate * (samples_per_step if arguments.scale_lr else 1),
-        betas=(arguments.adam_beta1, arguments.adam_beta2),
-        weight_decay=arguments.adam_weight_decay,
-        eps=arguments.adam_epsilon,
-    )
 
 
 def _train_mode(task: nn.Module) -> None:
