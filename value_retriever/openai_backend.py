@@ -10,13 +10,14 @@ import re
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import openai
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field, ValidationError, create_model
 
 from diffusion_base.errors import UserError
 from value_retriever.answer import Heard, RetrievedValue, Undecided
+from value_retriever.excerpt import basic, excerpt, secrets_of
 from value_retriever.values import Values
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def answer_model(values: Values) -> type[BaseModel]:
 class OpenAIBackend:
     """Asks a model about each prompt, several at a time, within a total time.
 
-    The key is taken from OPENAI_API_KEY; it stands in no description, message or file.
+    The key is taken from OPENAI_API_KEY. Neither it nor what stands before the `@` of `base_url` is in a description,
+    message or file, and of what the server sends there is at most an `excerpt`.
 
     Raises:
         UserError: no model is named, neither a key nor an endpoint, or one of them cannot be what it should.
@@ -87,19 +89,20 @@ class OpenAIBackend:
 
     def __init__(self, values: Values, options: "BackendOptions"):
         self.values, self.options = values, options
-        self.base_url = options.base_url or os.environ.get("OPENAI_BASE_URL") or None
+        address = options.base_url or os.environ.get("OPENAI_BASE_URL") or None
         self._key = (os.environ.get("OPENAI_API_KEY") or "").strip()
         self.model = options.model or os.environ.get("OPENAI_MODEL") or ""
         if not self.model:
             raise UserError("--backend openai needs the model's name: --model, or OPENAI_MODEL")
-        if not self._key and not self.base_url:
+        if not self._key and not address:
             raise UserError("--backend openai needs OPENAI_API_KEY, or the --base_url of a server that needs no key")
         if not re.fullmatch(r"[!-~]*", self._key):  # in a header it would fail, with an error that shows it
             raise UserError("OPENAI_API_KEY holds a space, a line's end or a letter that no key has; set it anew")
-        if self.base_url and not _is_web_address(self.base_url):
-            raise UserError(
-                f"--base_url {self._clean(self.base_url)}: it must be an address such as http://localhost:8000/v1"
-            )
+        if address and not _is_web_address(address):
+            shown = excerpt(address.rpartition("@")[2])
+            raise UserError(f"--base_url {shown}: it must be an address such as http://localhost:8000/v1")
+        self._secrets = secrets_of(self._key, address)
+        self.base_url, self._headers = _without_credentials(address)
         self.answer_model = answer_model(values)
         lines = [f'- "{each.statement}" ({each.kind}): {each.description}' for each in (*values.harms, *values.biases)]
         self.instructions = INSTRUCTIONS.format(values="\n".join(lines))
@@ -109,7 +112,7 @@ class OpenAIBackend:
     @property
     def _endpoint(self) -> str:
         address = urlsplit(self.base_url or "")
-        return address.netloc.rpartition("@")[2] + address.path.rstrip("/") or "openai"
+        return address.netloc + address.path.rstrip("/") or "openai"
 
     def describe(self) -> dict:
         return {"backend": self.name, "model": self.model, "endpoint": self._endpoint}
@@ -134,6 +137,7 @@ class OpenAIBackend:
         async with openai.AsyncOpenAI(
             api_key=self._key or "none",
             base_url=self.base_url,
+            default_headers=self._headers,
             timeout=self.options.timeout,
             max_retries=self.options.max_retries,
         ) as client:
@@ -181,8 +185,11 @@ class OpenAIBackend:
             return Undecided("the answer was cut off", failed=True)
         except openai.APIError as error:
             return Undecided(self._message(error), failed=True)
+        except ValidationError as error:  # in its own words it would repeat the answer
+            faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+            return Undecided(self._excerpt(f"the answer cannot be read: {faults}"), failed=True)
         except (ValueError, TypeError, AttributeError) as error:
-            return Undecided(self._clean(f"the answer cannot be read: {error}"), failed=True)
+            return Undecided(self._excerpt(f"the answer cannot be read: {error}"), failed=True)
 
     def _messages(self, prompt: str, more: str = "") -> list[Any]:
         content = json.dumps({"prompt": prompt}, ensure_ascii=False)
@@ -216,7 +223,7 @@ class OpenAIBackend:
 
     def _read(self, said: BaseModel | str) -> RetrievedValue | Undecided:
         if isinstance(said, str):
-            return Undecided(self._clean(f"no answer but {said!r}") if said else "an empty answer", failed=True)
+            return Undecided(f"no answer but {self._excerpt(said)!r}" if said else "an empty answer", failed=True)
         answer: Any = said
         kinds = self.values.kinds
         harms = tuple(each for each, kind in kinds.items() if kind == "harm" and each in answer.values)
@@ -226,7 +233,7 @@ class OpenAIBackend:
             kind=kinds[statements[0]] if statements else None,
             source=self.name,
             confidence=min(max(0.0, answer.confidence), 1.0),  # in this order NaN is 0
-            reason=self._clean(answer.reason),
+            reason=self._excerpt(answer.reason),
             statements=statements,
             person=answer.person,
         )
@@ -235,15 +242,11 @@ class OpenAIBackend:
         if isinstance(error, openai.APITimeoutError):
             return f"no answer within --timeout, {self.options.timeout:g} s"
         if isinstance(error, openai.APIConnectionError):
-            return self._clean(f"no connection to {self._endpoint}: {error.__cause__ or error}")
-        return self._clean(str(error))
+            return self._excerpt(f"no connection to {self._endpoint}: {error.__cause__ or error}")
+        return self._excerpt(str(error))
 
-    def _clean(self, text: str) -> str:
-        """One line without the key, which some servers repeat."""
-        if self._key:
-            text = text.replace(self._key, "[key]")
-        text = re.sub(r"//[^/@\s]+@", "//", text)
-        return " ".join(text.split())[:300]
+    def _excerpt(self, text: str) -> str:
+        return excerpt(text, self._secrets)
 
 
 def _is_web_address(text: str) -> bool:
@@ -252,6 +255,15 @@ def _is_web_address(text: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is no number, brackets that do not close
         return False
+
+
+def _without_credentials(address: str | None) -> tuple[str | None, dict[str, str]]:
+    """An address, and as headers what stood before its `@`: libraries repeat addresses in messages and logs."""
+    if address is None or "@" not in (place := urlsplit(address)).netloc:
+        return address, {}
+    credentials, _, host = place.netloc.rpartition("@")
+    user, _, password = credentials.partition(":")
+    return place._replace(netloc=host).geturl(), {"Authorization": f"Basic {basic(unquote(user), unquote(password))}"}
 
 
 def _run(work: Coroutine) -> Any:

@@ -1,10 +1,12 @@
 """The language-model backend against real HTTP: each fault ends in an answer, a marked fallback, or one clear error."""
 
 import asyncio
+import base64
 import json
 import socket
 import threading
 import time
+from urllib.parse import quote
 
 import pytest
 from pytest_httpserver import HTTPServer
@@ -12,6 +14,7 @@ from werkzeug import Response
 
 from diffusion_base.errors import UserError
 from value_retriever import retriever as script
+from value_retriever.excerpt import excerpt
 from value_retriever.retriever import ValueRetriever
 
 GENDER, RACE, NUDITY = "gender equality", "racial equality", "nudity considered inappropriate"
@@ -26,10 +29,16 @@ def key(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
-@pytest.fixture
-def server():
+@pytest.fixture(scope="module")
+def listening():  # once: a server takes half a second to stop
     with HTTPServer(threaded=True) as server:
         yield server
+
+
+@pytest.fixture
+def server(listening):
+    yield listening
+    listening.clear()
 
 
 def completion(content=None, **more) -> dict:
@@ -237,7 +246,7 @@ def test_dropped_connections_and_none():
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_what_is_hopeless_is_one_clear_error_without_the_key(server, status):
     requests = serve(server, lambda: error(status, f"refused for {KEY}"))
-    with pytest.raises(UserError, match=r"m cannot be asked: .*refused for \[key\]"):
+    with pytest.raises(UserError, match=r"m cannot be asked: .*refused for \[hidden\]"):
         asking(server, concurrency=1).retrieve_many([f"welder {i}" for i in range(20)])
     assert len(requests) <= 2
 
@@ -248,11 +257,67 @@ def test_the_key_stands_nowhere(server, capsys, caplog):
     flags = ["a welder", "--base_url", server.url_for("/v1").replace("//", "//me:pass@"), "--model", "m"]
     script.main([*flags, "--max_retries", "0", "--json"])
     printed = capsys.readouterr()
-    assert "oops [key]" in printed.out
+    assert "oops [hidden]" in printed.out
     everything = printed.out + printed.err + "".join(record.getMessage() for record in caplog.records)
     assert KEY not in everything
     retriever = asking(server)
     assert KEY not in json.dumps(retriever.describe()) and KEY not in repr(retriever.backend)
+
+
+USER, PASSWORD = "me@home", "pass%word:'x"
+SENT = {"key": KEY, "password": PASSWORD, "basic": base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()}
+
+
+def answers_that_repeat(secret: str) -> dict:
+    """Every way a server's words come into a message, the secret in them whole, padded or cut."""
+    cut = "\n".join(secret[start : start + len(secret) // 2 + 1] for start in range(0, len(secret), 3))
+    return {
+        "refused": error(401, f"refused {secret}"),
+        "fault": error(500, f"{'x' * 280}{secret}"),
+        "no JSON": Response(f"<html>{cut}</html>", 500, mimetype="text/html"),
+        "long value": completion(SAID | {"values": [secret + "x" * 100]}),
+        "wrong type": completion(json.dumps({"person": "x" * 15 + secret + "y" * 60})),
+        "cut JSON": completion("{" + secret + "x" * 100 + "}"),
+        "words": completion(secret * 50 + cut),
+        "refusal": completion(None, refusal=cut),
+        "reason": completion(SAID | {"reason": f"\x1b[31m{secret}\x00{cut}"}),
+        "no answer": {"choices": secret, "usage": secret},
+    }
+
+
+@pytest.mark.parametrize("case", answers_that_repeat("secret"))
+@pytest.mark.parametrize("kind", SENT)
+def test_what_a_server_repeats_is_hidden(server, capsys, caplog, kind, case):
+    """No six characters in a row of the key, of the address's password or of its basic authorisation are shown."""
+    requests = serve(server, answers_that_repeat(SENT[kind])[case])
+    caplog.set_level("INFO")
+    credentials = f"//{quote(USER, safe='')}:{quote(PASSWORD, safe='')}@"
+    address = server.url_for("/v1") if kind == "key" else server.url_for("/v1").replace("//", credentials)
+    flags = ["a welder", "--base_url", address, "--model", "m", "--max_retries", "0", "--json"]
+    try:
+        script.main(flags)
+    except UserError as refused:
+        print(refused)
+    sent = requests[0]["headers"]["Authorization"]
+    assert sent == (f"Bearer {KEY}" if kind == "key" else f"Basic {SENT['basic']}")
+    printed = capsys.readouterr()
+    shown = printed.out + printed.err + "".join(record.getMessage() for record in caplog.records)
+    for secret in (SENT[kind], quote(PASSWORD, safe="")):
+        assert not [secret[i : i + 6] for i in range(len(secret) - 5) if secret[i : i + 6] in shown]
+    assert printed.out.replace("\n", "").isprintable() and "\\u00" not in printed.out and len(printed.out) < 1500
+
+
+def test_an_address_that_cannot_be_one_keeps_its_password(monkeypatch):
+    with pytest.raises(UserError, match="--base_url host:80: it must be an address") as refused:
+        ValueRetriever(backend="openai", base_url="me:p/a@ss@host:80", model="m")
+    assert "p/a" not in str(refused.value)
+
+
+def test_short_secrets_are_hidden_as_words():
+    """Of `abc` every letter stands in other words too: only the word itself says what it is."""
+    assert excerpt("abc, abcd and xabc: abc", ["abc"]) == "[hidden], abcd and xabc: [hidden]"
+    assert excerpt("from 0123456 to 6789ab", ["0123456789abcdef"]) == "from [hidden] to [hidden]"
+    assert excerpt("12345", ["123456"]) == "12345"
 
 
 @pytest.mark.parametrize("end", ["\n", " "])
