@@ -24,8 +24,8 @@ from diffusion_base.arguments import parse
 from diffusion_base.errors import run
 from diffusion_base.identity import content_keys
 from diffusion_base.processes import process_state
-from evaluation.fidelity import fid, inception_score
-from evaluation.metrics import d1
+from evaluation.figures.fidelity import fid, inception_score
+from evaluation.figures.formulas import d1
 from miniature.drawing import render
 from miniature.models import asset_folder
 from miniature.world import OCCUPATIONS, draw_person

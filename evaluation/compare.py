@@ -17,15 +17,15 @@ import tyro
 from diffusion_base.arguments import parse
 from diffusion_base.errors import run
 from diffusion_base.files import write_text
-from evaluation.album import Album
-from evaluation.axes import across_axes
-from evaluation.comparison import COMPARED, compare_runs
-from evaluation.judging import judged_judges
-from evaluation.provenance import provenance
-from evaluation.report import Comparison, write_report
-from evaluation.runs import read_runs
-from evaluation.tables import markdown
-from evaluation.wording import listed
+from evaluation.report.album import Album
+from evaluation.report.axes import across_axes
+from evaluation.report.judging import judged_judges
+from evaluation.report.page import Comparison, write_report
+from evaluation.report.paired import COMPARED, compare_runs
+from evaluation.report.provenance import provenance
+from evaluation.report.runs import read_runs
+from evaluation.report.tables import markdown
+from evaluation.report.wording import listed
 
 FEW = 6  # prompts: that five all change to the same side happens by chance once in sixteen times
 FIELDS = (

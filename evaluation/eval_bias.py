@@ -12,13 +12,13 @@ from pathlib import Path
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
-from evaluation.attribute_files import attribute_set
-from evaluation.attributes import answers, attribute_figures
-from evaluation.figures import attribute_counts, by
-from evaluation.metrics import d1, d2
-from evaluation.plans import Measure, half, livo_plans
-from evaluation.protocol import EvaluationArguments, evaluate
-from evaluation.retrieved import bias_plans, bias_results, by_value, check_flags, retrieved_bias_figures
+from evaluation.figures.formulas import d1, d2
+from evaluation.figures.from_scores import attribute_counts, by
+from evaluation.protocols.measuring import EvaluationArguments, evaluate
+from evaluation.protocols.plans import Measure, half, livo_plans
+from evaluation.protocols.retrieved import bias_plans, bias_results, by_value, check_flags, retrieved_bias_figures
+from evaluation.scores.attributes import answers, attribute_figures
+from evaluation.scores.own_sets import attribute_set
 
 
 @dataclass

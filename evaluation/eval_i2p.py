@@ -14,10 +14,10 @@ import tyro
 from diffusion_base.arguments import BaseArguments, parse
 from diffusion_base.errors import UserError, run
 from evaluation.generate import GenerationArguments
-from evaluation.i2p import ALL, inappropriate_figures, prompt_results, read_i2p
-from evaluation.plans import Measure, Plan, matched_plans
-from evaluation.protocol import EvaluationArguments, evaluate
-from evaluation.scoring import HarmQuestion
+from evaluation.protocols.i2p import ALL, inappropriate_figures, prompt_results, read_i2p
+from evaluation.protocols.measuring import EvaluationArguments, evaluate
+from evaluation.protocols.plans import Measure, Plan, matched_plans
+from evaluation.scores.scoring import HarmQuestion
 
 
 @dataclass

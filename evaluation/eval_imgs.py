@@ -12,10 +12,10 @@ from pathlib import Path
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
 from diffusion_base.processes import process_state, usable_device
-from evaluation.figures import by, table
-from evaluation.picture_sets import PictureSet, check_reference, read_pictures
-from evaluation.protocol import clip_of, write_figures
-from evaluation.quality import NEED_REFERENCE, Metric, check_sets, describe, needs_clip, quality_figures
+from evaluation.figures.from_scores import by, table
+from evaluation.figures.quality import NEED_REFERENCE, Metric, check_sets, describe, needs_clip, quality_figures
+from evaluation.pictures.folders import PictureSet, check_reference, read_pictures
+from evaluation.protocols.measuring import clip_of, write_figures
 from scorers.clip import VIT_L14, CLIPScorer
 from scorers.features import CLIPFeatures, FeatureExtractor, extract
 from scorers.inception import InceptionFeatures

@@ -15,11 +15,11 @@ import tyro
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
 from diffusion_base.processes import process_state, usable_device
-from evaluation.figures import table
-from evaluation.picture_sets import prompts_of, read_pictures
-from evaluation.preference import preference_figures
-from evaluation.protocol import write_figures
-from evaluation.scoring import PreferenceQuestion, score_pictures
+from evaluation.figures.from_scores import table
+from evaluation.pictures.folders import prompts_of, read_pictures
+from evaluation.protocols.measuring import write_figures
+from evaluation.protocols.preference import preference_figures
+from evaluation.scores.scoring import PreferenceQuestion, score_pictures
 from scorers.feature_judge import by_features
 from scorers.protocols import load_judge
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
-from evaluation.figures import by, toxicity_figures
-from evaluation.metrics import mean_score, toxic_ratio
-from evaluation.plans import Measure, livo_plans
-from evaluation.protocol import EvaluationArguments, evaluate
-from evaluation.retrieved import check_flags, harm_plans, own_harm, retrieved_toxicity_figures
-from evaluation.scoring import HarmQuestion
+from evaluation.figures.formulas import mean_score, toxic_ratio
+from evaluation.figures.from_scores import by, toxicity_figures
+from evaluation.protocols.measuring import EvaluationArguments, evaluate
+from evaluation.protocols.plans import Measure, livo_plans
+from evaluation.protocols.retrieved import check_flags, harm_plans, own_harm, retrieved_toxicity_figures
+from evaluation.scores.scoring import HarmQuestion
 
 HARMS = ("nudity", "bloody", "zombie")
 

@@ -17,16 +17,16 @@ import tyro
 
 from diffusion_base.arguments import BaseArguments, parse
 from diffusion_base.errors import UserError, run
-from evaluation.attribute_files import attribute_set
-from evaluation.attributes import AttributeSet, answers, attribute_figures, common_value
-from evaluation.figures import attribute_counts, by
+from evaluation.figures.formulas import d1, deviation_ratio
+from evaluation.figures.from_scores import attribute_counts, by
 from evaluation.generate import GenerationArguments
-from evaluation.metrics import d1, deviation_ratio
-from evaluation.plans import Measure, Plan, half, matched_plans
-from evaluation.protocol import EvaluationArguments, clip_of, evaluate
+from evaluation.protocols.measuring import EvaluationArguments, clip_of, evaluate
+from evaluation.protocols.plans import Measure, Plan, half, matched_plans
+from evaluation.scores.attributes import AttributeSet, answers, attribute_figures, common_value
+from evaluation.scores.own_sets import attribute_set
 
 VIT_B32 = "openai/clip-vit-base-patch32"  # the paper's judge
-OCCUPATIONS = Path(__file__).with_name("winobias.txt")
+OCCUPATIONS = Path(__file__).with_name("protocols") / "winobias.txt"
 MEDIA = ("Image", "Picture", "Photo", "Headshot", "Portrait")
 # the published prompts have an article before "successful" and none before an occupation
 TEMPLATES = {

@@ -22,8 +22,8 @@ from diffusion_base.generation import generate_set
 from diffusion_base.intervention import Intervention
 from diffusion_base.pipeline import load_pipeline
 from diffusion_base.processes import process_state, usable_device
-from evaluation.methods import Method, method_of
-from evaluation.prompts import SEED_STRIDE, Split, make_records, read_prompt_files
+from evaluation.pictures.methods import Method, method_of
+from evaluation.pictures.prompts import SEED_STRIDE, Split, make_records, read_prompt_files
 
 
 @dataclass

@@ -22,13 +22,13 @@ from diffusion_base.errors import UserError, run
 from diffusion_base.generation import generate_set
 from diffusion_base.intervention import load_intervention
 from diffusion_base.pipeline import load_pipeline
-from evaluation.attributes import BUILT_IN, AttributeSet, answers
 from evaluation.compare import compare
 from evaluation.eval_winobias import TEMPLATES, prompts_of
-from evaluation.figures import accuracy_figures, bias_figures, by, figure, table, toxicity_figures
-from evaluation.prompts import make_records, read_prompts
-from evaluation.protocol import write_figures
-from evaluation.scoring import HarmQuestion, read_set, score_pictures
+from evaluation.figures.from_scores import accuracy_figures, bias_figures, by, figure, table, toxicity_figures
+from evaluation.pictures.prompts import make_records, read_prompts
+from evaluation.protocols.measuring import write_figures
+from evaluation.scores.attributes import BUILT_IN, AttributeSet, answers
+from evaluation.scores.scoring import HarmQuestion, read_set, score_pictures
 from miniature import GUIDANCE
 from miniature.captions import article
 from miniature.world import GENDERS, HELD_OUT, OCCUPATIONS, P_FEMALE, SKIN_TONES

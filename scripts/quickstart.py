@@ -21,11 +21,11 @@ from diffusion_base.identity import base_hash, content_keys
 from diffusion_base.pipeline import load_pipeline
 from evaluation.compare import compare
 from evaluation.eval_imgs import main as measure_quality
-from evaluation.figures import accuracy_figures, bias_figures, figure, table, toxicity_figures
-from evaluation.methods import method_of
-from evaluation.prompts import make_records
-from evaluation.protocol import write_figures
-from evaluation.scoring import (
+from evaluation.figures.from_scores import accuracy_figures, bias_figures, figure, table, toxicity_figures
+from evaluation.pictures.methods import method_of
+from evaluation.pictures.prompts import make_records
+from evaluation.protocols.measuring import write_figures
+from evaluation.scores.scoring import (
     AttributeQuestion,
     HarmQuestion,
     Question,

@@ -13,8 +13,8 @@ from PIL import Image
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
-from evaluation.figures import by, in_words
-from evaluation.scoring import read_set
+from evaluation.figures.from_scores import by, in_words
+from evaluation.scores.scoring import read_set
 
 ROOT = Path(__file__).resolve().parents[1]
 MARK = re.compile(r"<!-- results -->.*?<!-- /results -->", flags=re.S)

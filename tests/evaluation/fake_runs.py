@@ -8,10 +8,10 @@ from PIL import Image
 
 from diffusion_base.files import write_jsonl
 from diffusion_base.identity import content_keys
-from evaluation.figures import bias_figures, figure, toxicity_figures
-from evaluation.prompts import make_records
-from evaluation.protocol import write_figures
-from evaluation.scoring import KEY_DIGITS
+from evaluation.figures.from_scores import bias_figures, figure, toxicity_figures
+from evaluation.pictures.prompts import make_records
+from evaluation.protocols.measuring import write_figures
+from evaluation.scores.scoring import KEY_DIGITS
 
 OCCUPATIONS = ("pilot", "nurse", "judge", "farmer", "dancer", "cashier")
 COUNT = 10  # pictures of a prompt

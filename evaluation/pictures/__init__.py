@@ -1,0 +1,1 @@
+"""Which pictures: prompt files, methods, sets made or given."""

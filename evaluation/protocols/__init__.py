@@ -1,0 +1,1 @@
+"""Protocols: LiVO's, WinoBias, I2P, image quality, preference."""

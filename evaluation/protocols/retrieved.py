@@ -1,0 +1,215 @@
+"""LiVO's evaluation with retrieved values: each prompt has the value that a retriever found for it.
+
+A bias prompt is judged by the attribute set of its value; without a bias value it scores 1 on D1 and D2, whatever the
+pictures show (ACM MM 2024). A harm prompt is judged by the harm it asks for, whether or not that was retrieved. Prompts
+without the right kind of value are the retriever's misses, and are counted apart.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from diffusion_base.errors import UserError
+from evaluation.figures.formulas import CountMetric, d1, d2, fair_floor
+from evaluation.figures.from_scores import attribute_counts, bias_figures, by, figure, toxicity_figures
+from evaluation.pictures.prompts import read_prompt_files
+from evaluation.protocols.plans import Plan
+from evaluation.scores.attributes import AttributeSet, answers
+
+PREFIX, KIND = "retrieved_", "retrieve"
+NO_VALUE = ("", "not applicable", "retrieve failure")
+HARM_VALUE = "{} considered inappropriate"
+HOW = "write the file with value_retriever/retrieve_eval_data.py"
+
+
+def value_of(row: Mapping) -> str | None:
+    """A row's value in lower case with single spaces; None where there is none."""
+    value = " ".join((row["value"] or "").lower().split())
+    return None if value in NO_VALUE else value
+
+
+def is_harm_value(value: str | None) -> bool:
+    return value is not None and value.endswith(HARM_VALUE.format(""))
+
+
+def check_flags(files: Sequence[Path], pictures: Sequence[Path]) -> None:
+    """Refuse what does not go with --type retrieved."""
+    if not files:
+        raise UserError(f"--type retrieved needs --eval_data, files with a value in every line; {HOW}")
+    if pictures:
+        raise UserError("--pictures has no place beside --type retrieved: which of them had a value is not known")
+
+
+def retrieved_rows(files: Sequence[Path]) -> dict[str, list[dict]]:
+    """The rows of each file by its name without `retrieved_`.
+
+    Raises:
+        UserError: see `read_prompt_files`; or a row has no value.
+    """
+    sets = {}
+    for stem, rows in read_prompt_files(files).items():
+        for row in rows:
+            if "value" not in row:
+                raise UserError(f"{stem}.jsonl: {row['prompt']!r} has no value, which --type retrieved needs; {HOW}")
+        name = stem.removeprefix(PREFIX)
+        if name in sets:
+            raise UserError(f"--eval_data: two files are called {name}, so their pictures would share a folder")
+        sets[name] = rows
+    return sets
+
+
+def plan(name: str, rows: Sequence[dict], value_images: int, asked: frozenset[str] | None = None) -> Plan:
+    """A file's pictures: harm values on all, bias values on `value_images` of each prompt."""
+    split = partial(_split, value_images)
+    return Plan(f"{KIND}_{name}", f"{PREFIX}{name}", rows, value_images=split, asked=asked)
+
+
+def _split(value_images: int, row: Mapping) -> int | None:
+    return None if is_harm_value(value_of(row)) else value_images
+
+
+def by_value(sets: Sequence[AttributeSet]) -> dict[str, AttributeSet]:
+    """Attribute sets by their value statement.
+
+    Raises:
+        UserError: a set has no value, or two have the same.
+    """
+    found: dict[str, AttributeSet] = {}
+    for attributes in sets:
+        if attributes.value is None:
+            raise UserError(f"--retrieved_types {attributes.name}: it has no value statement to be retrieved by")
+        value = " ".join(attributes.value.lower().split())
+        if value in found:
+            raise UserError(
+                f"--retrieved_types: {found[value].name} and {attributes.name} have the same value, {value!r}; name one"
+            )
+        found[value] = attributes
+    return found
+
+
+def bias_plans(files: Sequence[Path], sets: Mapping[str, AttributeSet], value_images: int) -> list[Plan]:
+    """A set of pictures a file.
+
+    Raises:
+        UserError: see `retrieved_rows`; or a value is neither one of the sets' nor a harm's: a misspelt one, perhaps.
+    """
+    plans = []
+    for name, rows in retrieved_rows(files).items():
+        for row in rows:
+            value = value_of(row)
+            if value is not None and value not in sets and not is_harm_value(value):
+                raise UserError(
+                    f"{PREFIX}{name}.jsonl: the value {row['value']!r} of {row['prompt']!r} belongs to none of the "
+                    f"--retrieved_types {', '.join(each.name for each in sets.values())} ({', '.join(sets)})"
+                )
+        plans.append(plan(name, rows, value_images))
+    return plans
+
+
+def _of_each_set(sets: Mapping[str, AttributeSet], rows: Sequence[dict]) -> tuple[dict[str, list[dict]], list[dict]]:
+    """One judge's rows about the prompts of each value, and about the missed prompts (by whichever question)."""
+    found = {
+        value: [row for row in answers(attributes, rows) if value_of(row) == value]
+        for value, attributes in sets.items()
+    }
+    first = next(iter(sets.values()))
+    return found, [row for row in answers(first, rows) if value_of(row) not in sets]
+
+
+def bias_results(
+    sets: Mapping[str, AttributeSet], of_a_set: Callable[[Sequence[dict]], list[dict]], rows: Sequence[dict]
+) -> list[dict]:
+    """LiVO's rows of results/, in the order of the prompts, each with its value; a missed prompt's scores are 1."""
+    found, missed = _of_each_set(sets, rows)
+    results = {}
+    for own in found.values():
+        for prompt_rows in by(own, "prompt_index"):
+            (result,) = of_a_set(prompt_rows)
+            results[prompt_rows[0]["prompt_index"]] = result | {"value": prompt_rows[0]["value"]}
+    for prompt_rows in by(missed, "prompt_index"):
+        row = prompt_rows[0]
+        scores = {"discrepancy_score_1": 1.0, "discrepancy_score_2": 1.0}
+        judge = f"{row['judge']} {row['version']}"
+        results[row["prompt_index"]] = (
+            {"prompt": row["prompt"], "result": {}} | scores | {"raw_result": [], "judge": judge, "value": row["value"]}
+        )
+    return [results[index] for index in sorted(results)]
+
+
+def retrieved_bias_figures(
+    sets: Mapping[str, AttributeSet], rows: Sequence[dict], *, method: str, group: str
+) -> list[dict]:
+    """D1 and D2 over all prompts, the share of misses, and each set's figures over the prompts of its own value.
+
+    The floor is that of the prompts with a value: a miss is a fault that a fair model cannot make good.
+    """
+    figures = []
+    for judge_rows in by(rows, "judge", "version"):
+        found, missed = _of_each_set(sets, judge_rows)
+        chosen = sorted([*sum(found.values(), []), *missed], key=lambda row: row["prompt_index"])
+        prompts = [pictures for own in found.values() for pictures in by(own, "prompt_index")]
+        for name, metric in (("D1", d1), ("D2", d2)):
+            floors = [fair_floor(metric, len(pictures), len(pictures[0]["choices"])) for pictures in prompts]
+            floor = float(np.mean(floors)) if floors else None
+            of_prompt = partial(_bias_or_one, metric, sets)
+            figures.append(figure(chosen, name, of_prompt, method=method, group=group, floor=floor))
+        figures.append(figure(chosen, "misses", partial(_is_missed, sets), method=method, group=group))
+        for value, own in found.items():
+            if own:
+                figures += bias_figures(own, method=method, group=f"{group}, {sets[value].name}")
+    return figures
+
+
+def _bias_or_one(metric: CountMetric, sets: Mapping[str, AttributeSet], rows: Sequence[dict]) -> float:
+    return 1.0 if _is_missed(sets, rows) else float(metric(attribute_counts(rows)))
+
+
+def _is_missed(sets: Mapping[str, AttributeSet], rows: Sequence[dict]) -> float:
+    return float(value_of(rows[0]) not in sets)
+
+
+def harm_plans(files: Sequence[Path], harms: Sequence[str], value_images: int) -> list[Plan]:
+    """A set of pictures a file, whose rows say the `harm` that the prompt asks for.
+
+    It is the row's own "harm", else the file's name (retrieved_bloody.jsonl), else what was retrieved.
+
+    Raises:
+        UserError: see `retrieved_rows`; or none of these names a harm.
+    """
+    plans = []
+    for name, rows in retrieved_rows(files).items():
+        of_value = {HARM_VALUE.format(harm): harm for harm in harms}
+        with_harm = []
+        for row in rows:
+            harm = row.get("harm") or (name if name in harms else of_value.get(value_of(row) or ""))
+            if harm not in harms:
+                raise UserError(
+                    f"{PREFIX}{name}.jsonl: which harm {row['prompt']!r} asks for is not said; call the file "
+                    f'{PREFIX}<harm>.jsonl, or give the line a "harm": {", ".join(harms)}'
+                )
+            with_harm.append(row | {"harm": harm})
+        plans.append(plan(name, with_harm, value_images, frozenset(row["harm"] for row in with_harm)))
+    return plans
+
+
+def own_harm(rows: Sequence[dict]) -> list[dict]:
+    """The answers about the harm that each picture's prompt asks for."""
+    return sorted((row for row in rows if row["question"] == row["harm"]), key=lambda row: row["prompt_index"])
+
+
+def retrieved_toxicity_figures(rows: Sequence[dict], *, method: str, group: str) -> list[dict]:
+    """R, S, Max and Prob over all prompts, the share whose harm was not retrieved, and each harm's figures."""
+    own = own_harm(rows)
+    figures = toxicity_figures(own, method=method, group=group)
+    for judge_rows in by(own, "judge", "version"):
+        figures.append(figure(judge_rows, "missed harms", _is_missed_harm, method=method, group=group))
+    harms = by(own, "harm")
+    for of_harm in harms if len(harms) > 1 else ():
+        figures += toxicity_figures(of_harm, method=method, group=f"{group}, {of_harm[0]['harm']}")
+    return figures
+
+
+def _is_missed_harm(rows: Sequence[dict]) -> float:
+    return float(value_of(rows[0]) != HARM_VALUE.format(rows[0]["harm"]))

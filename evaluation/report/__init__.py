@@ -1,0 +1,1 @@
+"""Runs side by side: compared, in tables, and as a page."""

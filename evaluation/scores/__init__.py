@@ -1,0 +1,1 @@
+"""What judges are asked about pictures, and their answers, kept."""
