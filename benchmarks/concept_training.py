@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from concept_vectors.task import ConceptTask
-from diffusion_base.arguments import BaseArguments, parse
+from diffusion_base.arguments import BaseArguments, Count, parse
 from diffusion_base.errors import run
 from diffusion_base.pipeline import load_pipeline
 from diffusion_base.processes import usable_device
@@ -27,9 +27,9 @@ from miniature.models import asset_folder
 @dataclass
 class Arguments:
     base: BaseArguments = field(default_factory=lambda: BaseArguments(str(asset_folder())))
-    batch_size: int = 8
+    batch_size: Count = 8
     """Pictures in a step."""
-    steps: int = 20
+    steps: Count = 20
     """Steps of each kind that are timed."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass."""

@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from diffusion_base.arguments import BaseArguments, parse
+from diffusion_base.arguments import BaseArguments, Count, parse
 from diffusion_base.conditioning import encode_prompts, prepend_token, tokenize
 from diffusion_base.errors import run
 from diffusion_base.latents import encode_live
@@ -36,9 +36,9 @@ PRECISIONS = {"no": torch.float32, "bf16": torch.bfloat16}
 @dataclass
 class Arguments:
     base: BaseArguments = field(default_factory=lambda: BaseArguments(str(asset_folder())))
-    batch_size: int = 8
+    batch_size: Count = 8
     """Pairs in a step."""
-    steps: int = 20
+    steps: Count = 20
     """Steps of each kind that are timed."""
     mixed_precision: Literal["no", "bf16"] = "bf16"
     """Of both."""

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffusion_base.arguments import parse
+from diffusion_base.arguments import Count, WholeNumber, parse
 from diffusion_base.errors import run
 from diffusion_base.identity import content_keys
 from diffusion_base.processes import process_state
@@ -41,9 +41,9 @@ Features = list[dict[str, Tensor]]
 class Arguments:
     """Time one pass over the pictures against one pass a metric."""
 
-    pictures: int = 2000
+    pictures: Count = 2000
     """How many are rendered and scored."""
-    resolution: int = 512
+    resolution: Count = 512
     """Their size in pixels."""
     clip_model: str = str(asset_folder() / "clip")
     """A folder or hub id."""
@@ -51,9 +51,9 @@ class Arguments:
     """FID's Inception weights; random ones take the same time."""
     device: str | None = None
     """By default the GPU where there is one."""
-    batch_size: int = 64
+    batch_size: Count = 64
     """Pictures at a time."""
-    num_workers: int = 2
+    num_workers: WholeNumber = 2
     """Processes that decode pictures."""
 
 

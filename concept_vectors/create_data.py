@@ -27,7 +27,7 @@ from typing import Any, Literal
 import numpy as np
 
 from concept_vectors.sources import Source, having, read_attributes, read_sources
-from diffusion_base.arguments import BaseArguments, Count, WholeNumber, check_ranges, parse
+from diffusion_base.arguments import BaseArguments, Count, Guidance, WholeNumber, check_ranges, parse
 from diffusion_base.data import inside
 from diffusion_base.errors import UserError, run
 from diffusion_base.files import read_jsonl, write_jsonl, write_text
@@ -52,7 +52,7 @@ class Arguments:
     """Picture N has this seed + N; photographs are drawn by it."""
     num_inference_steps: Count = 30
     """Steps of DPM-Solver++."""
-    guidance_scale: float = 7.5
+    guidance_scale: Guidance = 7.5
     """Of classifier-free guidance."""
     batch_size: Count = 8
     """Pictures made together."""
@@ -67,8 +67,6 @@ class Arguments:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        if self.seed < 0:
-            raise UserError(f"--seed {self.seed}: it must not be negative")
         if (self.photographs is None) != (self.attributes is None):
             raise UserError("--photographs and --attributes belong together: give both, or none")
 

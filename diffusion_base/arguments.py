@@ -3,22 +3,21 @@
 `--flag_name` and `--flag-name` are the same; booleans are bare (`--random_flip`, `--no-random_flip`); the fields of
 nested dataclasses are flags like any other. `--config preset.yaml` sets flags by name; the command line wins over it.
 
-What a number may be is said in its field's annotation (`batch_size: Count = 8`) and checked by `check_ranges`.
+What a number may be is said in its field's annotation (`batch_size: Count = 8`) and checked by `parse`.
 """
 
 import dataclasses
 import math
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import tyro
-import yaml
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from diffusion_base.errors import UserError
+from diffusion_base.presets import field_types, take_config, with_preset
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from diffusion_base.pipeline import Pipeline
 
 Arguments = TypeVar("Arguments")
-(POSITIONAL,) = get_args(tyro.conf.Positional[Any])[1:]
 INFINITE = "may be infinite"  # in a field's annotation; all other numbers must be finite
 
 Count = Annotated[int, Ge(1)]
@@ -34,6 +32,7 @@ WholeNumber = Annotated[int, Ge(0)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
+Guidance = Annotated[float, Ge(0), Le(1000)]  # of classifier-free guidance; far beyond it latents overflow
 
 
 @dataclasses.dataclass
@@ -68,7 +67,7 @@ class SamplingArguments:
 
     num_inference_steps: Count = 25
     """Steps of DPM-Solver++."""
-    guidance_scale: float = 7.5
+    guidance_scale: Guidance = 7.5
     """Of classifier-free guidance."""
     batch_size: Count = 8
     """Pictures made together."""
@@ -94,28 +93,37 @@ def parse(
         prog, description: what `--help` says the program is.
 
     Raises:
-        UserError: the preset cannot be read, has an unknown key or a value of the wrong type.
+        UserError: the preset cannot be read, has an unknown key or a value of the wrong type; or a number is out of
+            its range.
         SystemExit: with code 2 and a message for bad flags, with code 0 after `--help`.
     """
-    given = list(sys.argv[1:] if argv is None else argv)
-    preset, given = _take_config(given)
-    if preset is not None:
-        given = _preset_flags(cls, preset) + given  # of a repeated flag the last one counts
-    hint = "\n\nA YAML preset of these options: --config FILE" if _field_types(cls) else ""
-    description = f"{description or cls.__doc__}{hint}"
-    return tyro.cli(
-        cls, args=given, prog=prog, description=description, config=(tyro.conf.OmitArgPrefixes,), use_underscores=True
+    file, given = take_config(sys.argv[1:] if argv is None else argv)
+    hint = "\n\nA YAML preset of these options: --config FILE" if field_types(cls) else ""
+    arguments = tyro.cli(
+        cls,
+        args=given,
+        prog=prog,
+        description=f"{description or cls.__doc__}{hint}",
+        default=with_preset(cls, file, given) if file else tyro.MISSING_NONPROP,
+        config=(tyro.conf.OmitArgPrefixes,),
+        use_underscores=True,
     )
+    check_ranges(arguments)
+    return arguments
 
 
 def check_ranges(arguments: Any) -> None:
-    """Check a dataclass's numbers against what their annotations say; for its `__post_init__`.
+    """Check the numbers of a dataclass, and of those in it, against what their annotations say.
+
+    `parse` does so of itself; a class that is also made in code calls it in its `__post_init__`.
 
     Raises:
         UserError: a number out of its range, or one that is not finite.
     """
     for name, kind in get_type_hints(type(arguments), include_extras=True).items():
         value, rules = getattr(arguments, name), _rules(kind)
+        if dataclasses.is_dataclass(value):
+            check_ranges(value)
         for number in value if isinstance(value, list | tuple) else (value,):
             if not isinstance(number, int | float):
                 continue
@@ -156,55 +164,3 @@ def to_dict(arguments: Any) -> dict[str, Any]:
         else:
             flat[field.name] = TypeAdapter(type(value)).dump_python(value, mode="json")
     return flat
-
-
-def _take_config(argv: list[str]) -> tuple[Path | None, list[str]]:
-    """Split `--config FILE` or `--config=FILE` off a command line."""
-    for i, argument in enumerate(argv):
-        if argument.startswith("--config="):
-            return Path(argument.removeprefix("--config=")), argv[:i] + argv[i + 1 :]
-        if argument == "--config":
-            if i + 1 == len(argv):
-                raise UserError("--config needs the name of a YAML file")
-            return Path(argv[i + 1]), argv[:i] + argv[i + 2 :]
-    return None, argv
-
-
-def _preset_flags(cls: type, file: Path) -> list[str]:
-    """A preset's entries as flags, each checked against the type of its field."""
-    try:
-        preset = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--config {file} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {file} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(preset, dict):
-        raise UserError(f"--config {file} must hold `option: value` lines")
-    types = _field_types(cls)
-    flags: list[str] = []
-    for key, value in preset.items():
-        name = str(key).replace("-", "_")
-        if name not in types:
-            raise UserError(f"{file}: unknown option {key!r}; see --help for the options there are")
-        try:
-            value = TypeAdapter(types[name]).validate_python(value)
-        except ValidationError as error:
-            problem = error.errors()[0]["msg"]
-            raise UserError(f"{file}: the value {value!r} of {key!r} does not fit: {problem}") from None
-        if isinstance(value, bool):
-            flags.append(f"--{name}" if value else f"--no-{name}")
-        elif isinstance(value, list | tuple):
-            flags += [f"--{name}", *map(str, value)]
-        else:
-            flags.append(f"--{name}={value}")
-    return flags
-
-
-def _field_types(cls: Any) -> dict[str, Any]:
-    """Name and type of every field that is a flag, those of nested dataclasses included."""
-    types: dict[str, Any] = {}
-    for name, kind in get_type_hints(cls, include_extras=True).items():
-        if POSITIONAL in get_args(kind)[1:]:
-            continue
-        types |= _field_types(kind) if dataclasses.is_dataclass(kind) else {name: kind}
-    return types

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from diffusion_base.arguments import parse
+from diffusion_base.arguments import Count, WholeNumber, parse
 from diffusion_base.errors import UserError, run
 from diffusion_base.identity import digest
 from miniature.captions import HARM_BEFORE, TEMPLATES, article
@@ -44,14 +44,10 @@ HARM_WORD = {harm: words[0] for harm, words in HARM_BEFORE.items()}
 class Arguments:
     output_dir: Path
     """Folder to write; it must be new or empty, or hold the same set."""
-    pictures_per_side: int = 8
+    pictures_per_side: Count = 8
     """Aligned pictures of a scene, and as many violating ones; twice as many of biases and blood, the harder parts."""
-    seed: int = 0
+    seed: WholeNumber = 0
     """Same seed, same pictures."""
-
-    def __post_init__(self) -> None:
-        if self.pictures_per_side < 1 or self.seed < 0:
-            raise UserError("--pictures_per_side must be 1 or more, and --seed must not be negative")
 
 
 def scenes_of_the_plan():

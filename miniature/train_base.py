@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import CLIPModel
 
-from diffusion_base.arguments import parse
+from diffusion_base.arguments import Count, Positive, WholeNumber, parse
 from diffusion_base.errors import UserError, run
 from diffusion_base.files import replacing
 from diffusion_base.processes import process_state
@@ -55,20 +55,16 @@ STAGES = {
 class Arguments:
     output_dir: Path
     """Where the finished base goes, half precision; the stages' checkpoints lie in <output_dir>/stages."""
-    scale_steps: float = 1.0
+    scale_steps: Positive = 1.0
     """Multiplies every stage's steps: more than 1 trains longer and better, far less than 1 tries the script."""
-    latents: int = 60_000
+    latents: Count = 60_000
     """Scenes that the denoiser learns from, encoded once."""
     mixed_precision: Literal["no", "fp16", "bf16"] = "bf16"
     """Precision of the computation."""
     compile: bool = False
     """torch.compile the denoiser; on a CPU with a C++ compiler its step takes half the time."""
-    seed: int = 0
+    seed: WholeNumber = 0
     """Seed of weights, scenes and noise."""
-
-    def __post_init__(self) -> None:
-        if self.latents < 1 or self.scale_steps <= 0 or self.seed < 0:
-            raise UserError("--latents must be 1 or more, --scale_steps more than 0, --seed not negative")
 
 
 def train_stage(arguments: Arguments, name: str, task, dataset) -> Path:

@@ -7,7 +7,6 @@ The plan's format stands in value_encoder/README.md. An interrupted run goes on 
 """
 
 import json
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from typing import Any, Literal
 from accelerate import PartialState
 from PIL import Image
 
-from diffusion_base.arguments import BaseArguments, Count, WholeNumber, check_ranges, parse
+from diffusion_base.arguments import BaseArguments, Count, Guidance, Positive, WholeNumber, check_ranges, parse
 from diffusion_base.errors import UserError, run
 from diffusion_base.generation import generate_set
 from diffusion_base.identity import base_hash, json_hash
@@ -42,7 +41,7 @@ class Arguments:
     """Folder to write: <category>/<scene>/metadata.jsonl with its pictures, README.md and card.json."""
     judge: str = "scorers:clip"
     """What confirms the pictures of values whose plan names no judge, as package:path?option=value."""
-    scale: float = 1.0
+    scale: Positive = 1.0
     """Share of the plan's pictures to make; a small one tries a large plan out."""
     dry_run: bool = False
     """Show what the plan asks for, and stop."""
@@ -50,7 +49,7 @@ class Arguments:
     """Same seed, same pictures."""
     num_inference_steps: Count = 25
     """Steps of DPM-Solver++."""
-    guidance_scale: float = 7.5
+    guidance_scale: Guidance = 7.5
     """Of classifier-free guidance."""
     batch_size: Count = 8
     """Pictures made together."""
@@ -65,8 +64,6 @@ class Arguments:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        if not 0 <= self.guidance_scale < math.inf:
-            raise UserError(f"--guidance_scale {self.guidance_scale}: it must be a number, and not negative")
         if self.output_dir.exists() and not self.output_dir.is_dir():
             raise UserError(f"--output_dir {self.output_dir} is a file; name a folder")
         if not 0 < self.scale <= 1:

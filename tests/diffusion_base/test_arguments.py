@@ -4,10 +4,12 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+import tyro
 
-from diffusion_base.arguments import BaseArguments, parse, to_dict
+from diffusion_base.arguments import BaseArguments, Count, SamplingArguments, parse, to_dict
 from diffusion_base.errors import UserError, run
 from diffusion_base.training.arguments import TrainingArguments
 
@@ -87,6 +89,83 @@ def test_bad_preset_is_named_with_its_key(tmp_path, text, message):
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         parse(Arguments, preset(tmp_path, text))
     assert "\n" not in str(caught.value)
+
+
+@dataclass
+class Lists:
+    """Flags of every kind that a preset may set."""
+
+    judge: Annotated[list[str], tyro.conf.UseAppendAction] = field(default_factory=list)
+    """May be repeated."""
+    sides: tuple[int, int] = (1, 2)
+    """Two numbers."""
+    strengths: tuple[float, ...] = (0.5,)
+    """Any number of them."""
+    steps: Count | None = 7
+    """A number or none."""
+    compile: bool = True
+    """On unless told otherwise."""
+
+
+@dataclass
+class Outer:
+    """A group whose defaults are another's, one of them to be given."""
+
+    lists: Lists = field(default_factory=lambda: Lists(sides=tyro.MISSING, steps=9))
+    files: Annotated[list[Path], tyro.conf.UseAppendAction] = field(default_factory=list)
+    """May be repeated."""
+
+
+KINDS = "judge: [a, --b c]\nsides: [3, 4]\nstrengths: []\nsteps: null\ncompile: false\nfiles: [x, y z]\n"
+
+
+def test_a_preset_holds_lists_tuples_none_and_booleans(tmp_path):
+    (tmp_path / "kinds.yaml").write_text(KINDS)
+    preset = ["--config", str(tmp_path / "kinds.yaml")]
+    arguments = parse(Outer, preset)
+    assert arguments.lists == Lists(["a", "--b c"], (3, 4), (), None, False)
+    assert arguments.files == [Path("x"), Path("y z")]
+    flags = ["--judge", "d", "--judge=e", "--sides", "5", "6", "--strengths", "1", "--steps", "2", "--compile"]
+    arguments = parse(Outer, [*preset, *flags])
+    assert arguments.lists == Lists(["d", "e"], (5, 6), (1.0,), 2, True)
+    assert arguments.files == [Path("x"), Path("y z")]
+
+
+def test_what_neither_preset_nor_command_line_gives_keeps_its_default(tmp_path, capsys):
+    (tmp_path / "kinds.yaml").write_text("judge: [a]\n")
+    preset = ["--config", str(tmp_path / "kinds.yaml")]
+    assert parse(Outer, [*preset, "--sides", "5", "6"]) == Outer(Lists(["a"], (5, 6), steps=9))
+    with pytest.raises(SystemExit):
+        parse(Outer, preset)
+    assert "--sides" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--steps", "0"], "--steps 0: it must be 1 or more"),
+        (["--strengths", "1", "nan"], "--strengths nan: it must be a finite number"),
+        (["--strengths", "inf"], "--strengths inf: it must be a finite number"),
+    ],
+)
+def test_numbers_are_checked_whether_or_not_a_class_thinks_of_it(flags, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        parse(Outer, ["--sides", "1", "2", *flags])
+
+
+def test_a_preset_s_numbers_are_checked(tmp_path):
+    (tmp_path / "numbers.yaml").write_text("guidance_scale: 1.0e+30")
+    with pytest.raises(UserError, match="numbers.yaml: the value 1e.30 of 'guidance_scale' does not fit"):
+        parse(SamplingArguments, ["--config", str(tmp_path / "numbers.yaml")])
+    (tmp_path / "numbers.yaml").write_text("guidance_scale: .nan")
+    with pytest.raises(UserError, match="guidance_scale"):
+        parse(SamplingArguments, ["--config", str(tmp_path / "numbers.yaml")])
+
+
+@pytest.mark.parametrize("scale", ["nan", "inf", "1e30", "-1"])
+def test_a_guidance_that_makes_black_pictures_is_refused(scale):
+    with pytest.raises(UserError, match=r"--guidance_scale .*: it must be"):
+        parse(SamplingArguments, [f"--guidance_scale={scale}"])
 
 
 def test_missing_preset(tmp_path):

@@ -235,8 +235,8 @@ def test_two_processes_killed_and_one_that_goes_on_write_the_bytes_of_one(base, 
         ("--judge=miniature:assets/miniature/oracle", "the oracle knows the miniature's 64 × 64 pictures"),
         ("--scale=0", "--scale 0.0: it must be more than 0"),
         ("--batch_size=0", "--batch_size 0: it must be 1 or more"),
-        ("--seed=-1", "--seed -1: it must not be negative"),
-        ("--guidance_scale=nan", "--guidance_scale nan: it must be a number"),
+        ("--seed=-1", "--seed -1: it must be a number that is not negative"),
+        ("--guidance_scale=nan", "--guidance_scale nan: it must be a finite number"),
     ],
 )
 def test_refused_before_any_picture_is_made(base, tmp_path, monkeypatch, flag, message):
