@@ -50,6 +50,10 @@ class TrainingArguments:
     """AdamW: added to the denominator."""
     use_8bit_adam: bool = False
     """The same as --optimizer adamw_8bit."""
+    use_ema: bool = False
+    """Keep a moving average of what is trained; validation and the saved weights are then its."""
+    ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.9999
+    """Weight of the past in that average at each step; in the first steps it is less."""
     max_grad_norm: Annotated[Positive, INFINITE] = 1.0
     """Gradients are scaled down to this norm; inf leaves them as they are."""
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"

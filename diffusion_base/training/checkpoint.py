@@ -2,6 +2,8 @@
 
 <output_dir>/checkpoint-N/     trainable.safetensors   what is trained, by parameter name
                                optimizer.safetensors   the optimizer's tensors, "<parameter>.<name>"
+                               ema.safetensors         the moving average of what is trained, where there is one
+                               task.safetensors        what the task's `state` adds, where it adds something
                                state.json              step, schedule, scaler, and the run it belongs to
                                …                       what the task's own `save` writes
 <output_dir>/training.json     the run, and how many of its steps are done once it has finished
@@ -10,6 +12,7 @@
 import json
 import re
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from diffusion_base.errors import UserError
 from diffusion_base.files import appearing, disk_errors, partial_folder
+from diffusion_base.training.ema import MovingAverage
 from diffusion_base.training.optimizers import read_state, restore_state
 from diffusion_base.training.task import TrainingTask
 
@@ -90,6 +94,7 @@ def save(
     optimizer: Optimizer,
     lr_scheduler: LRScheduler,
     scaler: GradScaler | None,
+    ema: MovingAverage | None = None,
     *,
     step: int,
     run: dict[str, Any],
@@ -112,7 +117,10 @@ def save(
     with disk_errors(folder, CONTINUE), appearing(folder) as partial:
         save_file(_apart(trainable(task)), partial / "trainable.safetensors")
         save_file(_apart(tensors), partial / "optimizer.safetensors")
-        task.save(partial)
+        for name, more in _optional(task, ema).items():
+            save_file(_apart(more), partial / f"{name}.safetensors")
+        with ema.in_place() if ema else nullcontext():
+            task.save(partial)
         (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
 
 
@@ -122,6 +130,7 @@ def load(
     optimizer: Optimizer,
     lr_scheduler: LRScheduler,
     scaler: GradScaler | None,
+    ema: MovingAverage | None = None,
     *,
     run: dict[str, Any],
 ) -> int:
@@ -134,16 +143,21 @@ def load(
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "optimizer.safetensors")
         weights = load_file(folder / "trainable.safetensors")
+        more = {name: load_file(folder / f"{name}.safetensors") for name in _optional(task, ema)}
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{folder} is damaged ({error}): take it out and resume from an earlier one") from None
     check_same_run(folder, state["run"], run)
-    ours = trainable(task)
-    if {name: tensor.shape for name, tensor in weights.items()} != {
-        name: tensor.shape for name, tensor in ours.items()
-    }:
-        raise UserError(f"{folder} trains other parameters than this run")
-    for name, tensor in ours.items():
+    ours = {"weights": trainable(task)} | _optional(task, ema)
+    for kind, there in {"weights": weights, **more}.items():
+        if _shapes(there) != _shapes(ours[kind]):
+            raise UserError(f"{folder} trains other parameters than this run")
+    for name, tensor in ours["weights"].items():
         tensor.copy_(weights[name])
+    if ema:
+        for name, tensor in ema.average.items():
+            tensor.copy_(more["ema"][name])
+    if "task" in more:
+        task.load_state(more["task"])
     saved = state["optimizer"]
     restore_state(optimizer, tensors | saved["numbers"], saved["param_groups"])
     lr_scheduler.load_state_dict(state["lr_scheduler"])
@@ -155,6 +169,16 @@ def load(
 def trainable(task: TrainingTask) -> dict[str, Tensor]:
     """What is trained, by parameter name; the tensors share the parameters' memory."""
     return {name: parameter.detach() for name, parameter in task.named_parameters() if parameter.requires_grad}
+
+
+def _optional(task: TrainingTask, ema: MovingAverage | None) -> dict[str, dict[str, Tensor]]:
+    """The tensors that only some runs have, by the name of their file."""
+    tensors = {"ema": ema.average if ema else {}, "task": task.state()}
+    return {name: some for name, some in tensors.items() if some}
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,7 +4,9 @@ Randomness is a function of (seed, step, sample), never of history. So a continu
 step's gradient is the same however its samples are spread over processes and accumulation.
 """
 
+from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +29,7 @@ from diffusion_base.training import checkpoint
 from diffusion_base.training.arguments import TrainingArguments
 from diffusion_base.training.batches import BatchOrder, TrainingDataset, load_batches
 from diffusion_base.training.cpu_attention import fast_attention
+from diffusion_base.training.ema import MovingAverage
 from diffusion_base.training.optimizers import build_optimizer
 from diffusion_base.training.task import TrainingTask
 from diffusion_base.training.tracking import RunningMeans, add_to_history, log_pictures, start_history, start_trackers
@@ -45,7 +48,8 @@ def train(
 
     Args:
         resolved: all arguments of the run as JSON, to be saved with it and compared when it is continued.
-        validate: given a folder and the step, makes pictures by name; called in the main process only.
+        validate: given a folder and the step, makes pictures by name. Called in every process, so that they share the
+            work (`generate` with the `accelerator`); the main process's pictures are kept and shown.
         collate: makes a batch of items; None stacks tensors and numbers, and lists texts.
 
     Returns:
@@ -74,13 +78,14 @@ def train(
         "schedule_length": schedule_length,
         "arguments": resolved,
     }
+    if task.uses_step_means:
+        run["accumulation"] = arguments.gradient_accumulation_steps  # which cuts those means
     start = checkpoint.starting_point(output_dir, arguments.resume_from_checkpoint)
     accelerator.wait_for_everyone()  # all have looked before one writes
 
-    parameters = [parameter for parameter in task.parameters() if parameter.requires_grad]
-    optimizer = build_optimizer(
-        [{"params": parameters}], arguments, samples_per_step=order.samples_per_step, device=accelerator.device
-    )
+    groups = _trained(task)
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    optimizer = build_optimizer(groups, arguments, samples_per_step=order.samples_per_step, device=accelerator.device)
     lr_scheduler = get_scheduler(  # not prepared: accelerate would step it once a process
         arguments.lr_scheduler,
         optimizer,
@@ -88,7 +93,9 @@ def train(
         num_training_steps=schedule_length,
     )
     prepared, optimizer = accelerator.prepare(task, optimizer)
-    state = (task, optimizer, lr_scheduler, accelerator.scaler)
+    ema = MovingAverage(checkpoint.trainable(task), arguments.ema_decay) if arguments.use_ema else None
+    averaged = ema.in_place if ema else nullcontext
+    state = (task, optimizer, lr_scheduler, accelerator.scaler, ema)
     step = checkpoint.load(start, *state, run=run) if start else 0
     if accelerator.is_main_process:
         with disk_errors(output_dir, checkpoint.CONTINUE):
@@ -136,6 +143,10 @@ def train(
         if not optimizer.step_was_skipped:  # by fp16's scaler
             lr_scheduler.step()
             means.require_finite(step, grad_norm)
+        with torch.no_grad():
+            task.after_step(step)
+        if ema:
+            ema.update(step)
         save_now = step % arguments.checkpointing_steps == 0 or step == last_step
         if save_now or step % arguments.logging_steps == 0:
             if bad_step := means.first_bad_step():
@@ -151,19 +162,19 @@ def train(
             if arguments.checkpoints_total_limit:
                 checkpoint.prune(output_dir, arguments.checkpoints_total_limit)
         if validate and (step % arguments.validation_steps == 0 or step == last_step):
-            if accelerator.is_main_process:
-                folder = output_dir / "validation"
-                folder.mkdir(exist_ok=True)
-                task.eval()
+            folder = output_dir / "validation"
+            folder.mkdir(parents=True, exist_ok=True)
+            task.eval()
+            with averaged():
                 pictures = validate(folder, step) or {}
-                _train_mode(task)
+            _train_mode(task)
+            if accelerator.is_main_process:
                 with disk_errors(folder, checkpoint.CONTINUE):
                     log_pictures(accelerator, folder, pictures, step)
-            accelerator.wait_for_everyone()
 
     progress.close()
     if accelerator.is_main_process:
-        with disk_errors(output_dir, checkpoint.CONTINUE):
+        with disk_errors(output_dir, checkpoint.CONTINUE), averaged():
             task.save(output_dir)
             write_json(output_dir / "training.json", run | {"finished_steps": step})
     accelerator.wait_for_everyone()
@@ -199,6 +210,18 @@ def _accelerator(arguments: TrainingArguments) -> Accelerator:
             " trained is small beside the base, so launch with --multi_gpu instead"
         )
     return accelerator
+
+
+def _trained(task: TrainingTask) -> list[dict[str, Any]]:
+    """The task's parameter groups, in float32: a LoRA that was made on a base in half precision comes in the base's."""
+    groups = task.parameter_groups()
+    grouped = Counter(id(parameter) for group in groups for parameter in group["params"])
+    for name, parameter in task.named_parameters():
+        if grouped[id(parameter)] != int(parameter.requires_grad):
+            raise ValueError(f"{name} must be in one of the parameter groups if it requires a gradient, else in none")
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return groups
 
 
 def _train_mode(task: nn.Module) -> None:

@@ -21,6 +21,7 @@ from diffusion_base.noising import draw_noise
 from diffusion_base.training import checkpoint
 from diffusion_base.training.arguments import TrainingArguments
 from diffusion_base.training.loop import train
+from diffusion_base.training.task import TrainingTask
 
 worker.MP_STATUS_CHECK_INTERVAL = 0.2  # seconds until loader workers notice that their parent was killed
 WIDTH = 4
@@ -36,16 +37,20 @@ class ToyData:
         return {"x": x + 0.1 * float(rng.standard_normal()), "name": f"sample {index}"}
 
 
-class ToyTask(nn.Module):
-    """`kill_at` ends the process by SIGKILL at the start of that forward pass; `nan_at` makes that loss NaN."""
+class ToyTask(TrainingTask):
+    """`kill_at` ends the process by SIGKILL at the start of that forward pass; `nan_at` makes that loss NaN.
 
-    def __init__(self, dropout=0.0, kill_at=None, kill_in_save=None, nan_at=None, base_hash="base"):
+    `step_mean` has each sample's loss depend on all of the step; `steps_seen` is resumed beside what is trained.
+    """
+
+    def __init__(self, dropout=0.0, kill_at=None, kill_in_save=None, nan_at=None, base_hash="base", step_mean=False):
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         self.frozen, self.trained, self.dropout = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH), nn.Dropout(dropout)
         for parameter in self.parameters():
             parameter.data = torch.randn(parameter.shape, generator=generator)
         self.frozen.requires_grad_(False)
+        self.uses_step_means, self.steps_seen = step_mean, torch.zeros(1)
         self.base_hash, self.kill_at, self.kill_in_save, self.nan_at = base_hash, kill_at, kill_in_save, nan_at
 
     def forward(self, batch):
@@ -55,9 +60,20 @@ class ToyTask(nn.Module):
             os.kill(os.getpid(), signal.SIGKILL)
         noise = draw_noise((WIDTH,), 0, batch["step"], batch["index"])
         error = (self.dropout(self.trained(batch["x"] + noise)) - self.frozen(batch["x"])).square().mean(1)
+        if self.uses_step_means:
+            error = error * self.mean_over_step(error)
         if step == self.nan_at:
             error = error * torch.nan
         return error, {"double": 2 * error.detach()}
+
+    def after_step(self, step):
+        self.steps_seen += 1
+
+    def state(self):
+        return {"steps_seen": self.steps_seen}
+
+    def load_state(self, tensors):
+        self.steps_seen.copy_(tensors["steps_seen"])
 
     def save(self, folder):
         (folder / "toy").mkdir(exist_ok=True)
@@ -116,19 +132,22 @@ def _with_forked_workers(function, *arguments, **options):
 
 
 def main():
-    """For `accelerate launch`: three steps; what each gives the optimizer and the schedule goes to OUTPUT/gradients."""
-    output_dir, batch_size, accumulation = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    record_gradients(output_dir)
-    run_toy(
-        output_dir,
-        train_batch_size=batch_size,
-        gradient_accumulation_steps=accumulation,
-        max_train_steps=3,
-        checkpoints_total_limit=1,
-        checkpointing_steps=1,
-        max_grad_norm=1e9,
-        validate=lambda folder, step: (folder / f"seen-by-{os.getpid()}").touch(),
-    )
+    """For `accelerate launch`: three steps without and with a step mean, whose gradients go to OUTPUT/…/gradients."""
+    for name, task in (("plain", {}), ("means", {"step_mean": True})):
+        output_dir = Path(sys.argv[1]) / name
+        handle = record_gradients(output_dir)
+        run_toy(
+            output_dir,
+            task,
+            train_batch_size=2,
+            max_train_steps=3,
+            checkpoints_total_limit=1,
+            checkpointing_steps=1,
+            max_grad_norm=1e9,
+            validate=lambda folder, step: (folder / f"seen-by-{os.getpid()}").touch(),
+        )
+        if handle:
+            handle.remove()
 
 
 def record_gradients(output_dir):

@@ -8,6 +8,7 @@ import signal
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from diffusion_base.errors import UserError
 from diffusion_base.files import appearing, disk_errors
@@ -16,6 +17,7 @@ from tests.diffusion_base.toy import in_process, run_killed_in_pruning, run_toy,
 
 KILLED = -signal.SIGKILL
 DROPOUT = {"dropout": 0.25}  # draws from torch's global generator
+EMA = {"use_ema": True, "ema_decay": 0.7}
 
 
 def names(output_dir):
@@ -24,16 +26,16 @@ def names(output_dir):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """12 steps; an epoch has 5."""
+    """12 steps; an epoch has 5. The weights are the moving average's."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    assert in_process(run_toy, folder, DROPOUT) == 0
+    assert in_process(run_toy, folder, DROPOUT, **EMA) == 0
     return weights(folder)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_killed_runs_continue_bit_for_bit(tmp_path, uninterrupted, workers):
     """Killed in the first epoch, in the second, in the middle of saving, and while saving the final weights."""
-    options = {"dataloader_num_workers": workers, "resume_from_checkpoint": "latest"}
+    options = {"dataloader_num_workers": workers, "resume_from_checkpoint": "latest", **EMA}
     assert in_process(run_toy, tmp_path, DROPOUT | {"kill_at": 5}, **options) == KILLED
     assert names(tmp_path) == ["checkpoint-3"]
     assert in_process(run_toy, tmp_path, DROPOUT | {"kill_at": 8}, **options) == KILLED
@@ -44,16 +46,17 @@ def test_killed_runs_continue_bit_for_bit(tmp_path, uninterrupted, workers):
     assert names(tmp_path) == [f"checkpoint-{step}" for step in (3, 6, 9, 12)]
     assert in_process(run_toy, tmp_path, DROPOUT, **options) == 0
     assert weights(tmp_path) == weights(tmp_path / "checkpoint-12") == uninterrupted
+    assert load_file(tmp_path / "checkpoint-12/task.safetensors")["steps_seen"] == 12  # the task's own state
     assert not list(tmp_path.glob(".*"))
 
 
 def test_an_earlier_checkpoint_continues_once_later_ones_are_out_of_the_way(tmp_path, uninterrupted):
-    run_toy(tmp_path, DROPOUT)
+    run_toy(tmp_path, DROPOUT, **EMA)
     with pytest.raises(UserError, match="checkpoint-6 is followed by checkpoint-9, checkpoint-12"):
-        run_toy(tmp_path, DROPOUT, resume_from_checkpoint="checkpoint-6")
+        run_toy(tmp_path, DROPOUT, resume_from_checkpoint="checkpoint-6", **EMA)
     for step in (9, 12):
         (tmp_path / f"checkpoint-{step}").rename(tmp_path / f"aside-{step}")
-    run_toy(tmp_path, DROPOUT, resume_from_checkpoint="checkpoint-6")
+    run_toy(tmp_path, DROPOUT, resume_from_checkpoint="checkpoint-6", **EMA)
     assert weights(tmp_path) == uninterrupted
 
 

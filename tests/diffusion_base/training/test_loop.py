@@ -52,16 +52,23 @@ def test_accumulation_equals_the_big_batch(tmp_path, one_process):
 
 
 def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, one_process):
-    """The gradient of each step and the learning rate. Only the main process saves, prunes and validates."""
+    """The gradient of each step and the learning rate, also where the loss takes a mean over the step. Only the main
+    process saves and prunes; all make validation pictures."""
     # With `--cpu`, accelerate 1.15 starts one process whatever --num_processes says (it leaves more to mpirun).
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
-    command = [sys.executable, *launch, "-m", "tests.diffusion_base.toy", str(tmp_path), "2", "1"]
+    command = [sys.executable, *launch, "-m", "tests.diffusion_base.toy", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert "2 process(es)" in result.stdout
-    assert_same_steps(gradients(tmp_path), one_process)
-    assert [folder.name for folder in complete(tmp_path)] == ["checkpoint-3"]
-    assert len(list((tmp_path / "validation").iterdir())) == 1
+    assert_same_steps(gradients(tmp_path / "plain"), one_process)
+    assert [folder.name for folder in complete(tmp_path / "plain")] == ["checkpoint-3"]
+    assert len(list((tmp_path / "plain/validation").iterdir())) == 2
+
+    handle = record_gradients(tmp_path / "one")
+    run_toy(tmp_path / "one", {"step_mean": True}, train_batch_size=4, max_train_steps=3, max_grad_norm=1e9)
+    handle.remove()
+    assert_same_steps(gradients(tmp_path / "means"), gradients(tmp_path / "one"))
+    assert (one_process[0]["0"] - gradients(tmp_path / "one")[0]["0"]).abs().max() > 0.1
 
 
 def test_gradient_is_that_of_the_mean_over_the_steps_samples(one_process):
