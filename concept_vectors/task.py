@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from concept_vectors.bottleneck import added_to_mid_block
 from concept_vectors.loss import concept_loss
-from concept_vectors.vectors import FILE, ConceptVectors, mid_block_shape
+from concept_vectors.vectors import FILE, ConceptVectors, mid_block_shape, unet_of
 from diffusion_base.conditioning import CachedPrompts
 from diffusion_base.errors import UserError
 from diffusion_base.families import family_of
@@ -59,7 +59,7 @@ class ConceptTask(TrainingTask):
         self.base_hash = base_hash(pipeline)
         self.concepts, self.facts = concepts, facts or {}
         self.per_channel, self.snr_gamma, self.seed, self.live = per_channel, snr_gamma, seed, live
-        channels, h, w = mid_block_shape(pipeline.unet)
+        channels, h, w = mid_block_shape(unet_of(pipeline))
         size = picture_size(pipeline, resolution, per_channel)
         shape = (channels, 1, 1) if per_channel else (channels, h, w)
         self.vectors = nn.Parameter(torch.zeros(len(concepts), *shape))  # (K, C, h, w): at zero it is the base
@@ -118,7 +118,7 @@ def picture_size(pipeline, resolution: int | None, per_channel: bool) -> int:
     Raises:
         UserError: not the base's own, for vectors of the full shape.
     """
-    own_size = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    own_size = unet_of(pipeline).config.sample_size * pipeline.vae_scale_factor
     size = own_size if resolution is None else resolution
     if size != own_size and not per_channel:
         raise UserError(

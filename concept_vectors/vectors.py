@@ -108,14 +108,15 @@ def check_fits(vectors: ConceptVectors, pipeline) -> None:
     Raises:
         UserError
     """
-    middle = mid_block_shape(pipeline.unet)
+    unet = unet_of(pipeline)
+    middle = mid_block_shape(unet)
     for name, tensor in vectors.tensors.items():
         if tuple(tensor.shape) not in (middle, middle[:1]):
             raise UserError(
                 f"{vectors.source}: {name!r} has the shape {times(tensor.shape)}, but this base's bottleneck has "
                 f"{times(middle)}; learn it on this base, or take the base it was learned on"
             )
-    width = pipeline.unet.config.cross_attention_dim
+    width = unet.config.cross_attention_dim
     if vectors.cross_attention_dim not in (None, width):
         raise UserError(
             f"{vectors.source} belongs to another kind of base, of text conditioning {vectors.cross_attention_dim} "
@@ -126,6 +127,20 @@ def check_fits(vectors: ConceptVectors, pipeline) -> None:
             f"{vectors.source} was learned on another base ({vectors.base_hash}, not {here}); learn the concepts on "
             "this one, or take the other, in float32"
         )
+
+
+def unet_of(pipeline) -> Any:
+    """The base's UNet.
+
+    Raises:
+        UserError: its denoiser is none.
+    """
+    if not hasattr(pipeline, "unet"):
+        raise UserError(
+            "a concept vector is added to a UNet's mid block, and this base's denoiser is a transformer, which has "
+            "none: use a Stable Diffusion 1.x, 2.x or XL"
+        )
+    return pipeline.unet
 
 
 def mid_block_shape(unet) -> tuple[int, int, int]:

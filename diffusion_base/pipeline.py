@@ -67,8 +67,9 @@ def load_pipeline(
                 raise UserError(f"{name} is a {wanted}; the bases that can be used are {known()}")
             if local:
                 _check_components(Path(name), index, found[0].COMPONENTS)
-            options: dict[str, Any] = {"revision": revision, "variant": variant, "cache_dir": cache_dir}
-            pipeline = found[0].PIPELINE.from_pretrained(name, dtype=dtype, **options, **found[0].LOADING)
+            options = {"revision": revision, "variant": variant, "cache_dir": cache_dir}
+            options |= found[0].loading_options(index)
+            pipeline = found[0].PIPELINE.from_pretrained(name, dtype=dtype, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         origin = "" if local else "is no folder, and from the hub it "
         raise UserError(f"{name} {origin}cannot be loaded: {' '.join(str(error).split())}") from error

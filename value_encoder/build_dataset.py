@@ -113,7 +113,7 @@ class Studio:
 
     def try_judges(self) -> None:
         """Ask each value's question once, about an empty picture: a judge that cannot answer shows at once."""
-        side = self.pipeline.unet.config.sample_size * self.pipeline.vae_scale_factor
+        side = min(own_size(self.pipeline))
         for judge, value in self.judges.values():
             ask(judge, value, [Image.new("RGB", (side, side))], ["a picture"])
 

@@ -21,10 +21,11 @@ class Family(Protocol):
     """As people call it."""
     PIPELINE: Any
     """The class of its diffusers pipeline."""
-    LOADING: dict[str, Any]
-    """Arguments of that class's `from_pretrained`."""
     COMPONENTS: tuple[str, ...]
     """Those that a base can't be without."""
+
+    def loading_options(self, index: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of that class's `from_pretrained`, for a base with this model_index.json."""
 
     def sampling_scheduler(self, pipeline: Any) -> Any:
         """What `load_pipeline` puts in the place of the base's own scheduler."""

@@ -10,8 +10,11 @@ from diffusion_base.noising import Diffusion
 
 NAME = "Stable Diffusion 1.x and 2.x"
 PIPELINE = StableDiffusionPipeline
-LOADING: dict[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
 COMPONENTS: tuple[str, ...] = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+
+
+def loading_options(index: dict[str, Any]) -> dict[str, Any]:
+    return {"safety_checker": None, "requires_safety_checker": False}
 
 
 def sampling_scheduler(pipeline: Any) -> DPMSolverMultistepScheduler:

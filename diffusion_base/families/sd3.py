@@ -15,7 +15,6 @@ from diffusion_base.families.text import PromptEmbeddings, penultimate, tokenize
 
 NAME = "Stable Diffusion 3 and 3.5"
 PIPELINE = StableDiffusion3Pipeline
-LOADING: dict[str, Any] = {}
 COMPONENTS: tuple[str, ...] = (
     *("transformer", "vae", "scheduler"),
     *("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"),
@@ -23,6 +22,12 @@ COMPONENTS: tuple[str, ...] = (
 T5_POSITIONS = 256  # the pipeline's own default
 
 embedding_arguments = sdxl.embedding_arguments
+
+
+def loading_options(index: dict[str, Any]) -> dict[str, Any]:
+    """A base saved without its T5 opens only if one says so."""
+    without_t5 = index.get("text_encoder_3", [None])[0] is None
+    return {"text_encoder_3": None, "tokenizer_3": None} if without_t5 else {}
 
 
 def sampling_scheduler(pipeline: Any) -> Any:

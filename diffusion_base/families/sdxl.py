@@ -12,7 +12,6 @@ from diffusion_base.families.text import PromptEmbeddings, penultimate, tokenize
 
 NAME = "Stable Diffusion XL"
 PIPELINE = StableDiffusionXLPipeline
-LOADING: dict[str, Any] = {"add_watermarker": False}
 COMPONENTS: tuple[str, ...] = (*sd.COMPONENTS, "text_encoder_2", "tokenizer_2")
 
 sampling_scheduler = sd.sampling_scheduler
@@ -21,6 +20,10 @@ is_guided = sd.is_guided
 timestep = sd.timestep
 latent_shape = sd.latent_shape
 forward_process = sd.forward_process
+
+
+def loading_options(index: dict[str, Any]) -> dict[str, Any]:
+    return {"add_watermarker": False}
 
 
 def encode_prompts(pipeline: Any, prompts: list[str]) -> PromptEmbeddings:

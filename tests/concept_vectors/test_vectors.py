@@ -190,3 +190,11 @@ def test_a_base_without_a_mid_block(pipeline):
     )
     with pytest.raises(UserError, match="has no mid block"):
         mid_block_shape(unet)
+
+
+def test_a_base_without_a_unet_is_refused_in_one_sentence(tmp_path):
+    random_vectors(tiny_pipeline()).save(tmp_path / "concept_vectors.safetensors")
+    with pytest.raises(
+        UserError, match="a UNet's mid block, and this base's denoiser is a transformer, which has none"
+    ):
+        load_vectors(tmp_path, tiny_pipeline("sd3"))

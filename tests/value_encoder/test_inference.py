@@ -157,7 +157,9 @@ def test_encoder_of_another_base(pipeline, encoder):
         ValueToken(CLIPTextModel(config), VALUE, pipeline=pipeline)
 
 
-def test_sdxl_is_refused(encoder):
+def test_bases_with_several_text_encoders_are_refused(encoder):
+    with pytest.raises(UserError, match="one CLIP text encoder, and Stable Diffusion 3 and 3.5 has several: use a"):
+        ValueToken(encoder, VALUE, pipeline=tiny_pipeline("sd3"))
     with pytest.raises(UserError, match="XL has several"):
         ValueToken(encoder, VALUE, pipeline=tiny_pipeline("sdxl"))
 
