@@ -19,6 +19,7 @@ from PIL import Image
 
 from diffusion_base.arguments import BaseArguments, Count, Guidance, Positive, WholeNumber, check_ranges, parse
 from diffusion_base.errors import UserError, run
+from diffusion_base.families import own_size
 from diffusion_base.generation import generate_set
 from diffusion_base.identity import base_hash, json_hash
 from diffusion_base.pipeline import load_pipeline
