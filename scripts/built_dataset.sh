@@ -35,7 +35,7 @@ making=(--pretrained_model_name_or_path "$base" --guidance_scale 2.5 --batch_siz
 SECONDS=0
 
 step "1/4 The preference sets: $run/built/data, $run/rendered/data"
-launch value_encoder/build_dataset.py --plan value_encoder/plans/miniature.yaml --output_dir "$run/built/data" \
+launch preference_data/build.py --plan preference_data/plans/miniature.yaml --output_dir "$run/built/data" \
   --judge "$clip" "${making[@]}" ${build_options[@]+"${build_options[@]}"}
 "$python" -m miniature.make_livo_data --output_dir "$run/rendered/data"
 

@@ -12,16 +12,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
-METHODS = set(PACKAGES) - {"diffusion_base", "scorers", "evaluation", "miniature"}
+SHARED = {"diffusion_base", "scorers", "preference_data", "evaluation", "miniature"}
+METHODS = set(PACKAGES) - SHARED
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 # scripts and tests may import anything; a method or the evaluation reaches other methods through interventions alone
 ALLOWED = {
     "diffusion_base": set(),
     "scorers": {"diffusion_base"},
-    "evaluation": {"diffusion_base", "scorers"},
+    "preference_data": {"diffusion_base", "scorers"},
+    "evaluation": {"diffusion_base", "scorers", "preference_data"},
     "miniature": {"diffusion_base", "scorers"},
-    **{method: {"diffusion_base", "scorers"} for method in METHODS},
+    **{method: {"diffusion_base", "scorers", "preference_data"} for method in METHODS},
 }
 
 

@@ -16,9 +16,7 @@ from diffusion_base.families.text import tokenize
 from diffusion_base.identity import weights_hash
 from diffusion_base.intervention import Context, Intervention
 from diffusion_base.noising import per_sample_generator
-
-# what a value retriever answers where no value fits
-NOT_APPLICABLE = ("", "not applicable", "retrieve failure")
+from preference_data.schema import NOT_APPLICABLE
 
 
 def value_tokens(encoder: CLIPTextModel, tokenizer, values: list[str], prompts: list[str]) -> Tensor:

@@ -29,7 +29,9 @@ from diffusion_base.processes import process_state
 from diffusion_base.training.arguments import TrainingArguments
 from diffusion_base.training.checkpoint import starting_point
 from diffusion_base.training.loop import train, use_xformers
-from value_encoder.dataset import Entry, PreferencePairs, first_share, pair, read_dataset, read_folder
+from preference_data.published import read_livo_dataset, read_livo_folder
+from preference_data.schema import Labelled
+from value_encoder.dataset import PreferencePairs, first_share, pair
 from value_encoder.inference import check_base
 from value_encoder.task import LiVOTask
 from value_encoder.validation import side_by_side
@@ -117,13 +119,13 @@ class Arguments:
     data: DataArguments
 
 
-def read_data(data: DataArguments, latents_dir: Path) -> list[Entry]:
+def read_data(data: DataArguments, latents_dir: Path) -> list[Labelled]:
     """The pictures that the flags name."""
     if data.train_data_dir is not None:
-        entries = list(read_folder(data.train_data_dir))
+        entries = list(read_livo_folder(data.train_data_dir))
     else:
         assert data.dataset_name is not None  # or DataArguments would have refused
-        entries = list(read_dataset(data.dataset_name, latents_dir / "pictures"))
+        entries = list(read_livo_dataset(data.dataset_name, latents_dir / "pictures"))
     return entries if data.max_train_proportion is None else first_share(entries, data.max_train_proportion)
 
 

@@ -40,7 +40,7 @@ def test_both_sets_are_used_alike(checkout, monkeypatch):
     commands = [json.loads(line) for line in (checkout / "commands.log").read_text().splitlines()]
     given = [understood(command) for command in commands]
     modules = [module for module, _ in given]
-    assert modules[:2] == ["value_encoder.build_dataset", "miniature.make_livo_data"]
+    assert modules[:2] == ["preference_data.build", "miniature.make_livo_data"]
     assert given[0][1]["output_dir"] == "out/built/data" and given[0][1]["scale"] == 0.1
     trainings = [arguments for module, arguments in given if module == "value_encoder.train"]
     paths = [{key: arguments.pop(key) for key in ("train_data_dir", "output_dir")} for arguments in trainings]

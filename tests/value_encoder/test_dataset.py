@@ -2,17 +2,16 @@
 
 import json
 
-import datasets
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from diffusion_base.errors import UserError
 from diffusion_base.latents import LatentCache
+from preference_data.published import read_livo_folder
 from tests.tiny import tiny_pipeline
 from tests.value_encoder.livo_data import SCENES, write_livo_data
-from value_encoder.dataset import PreferencePairs, pair, read_dataset, read_folder
+from value_encoder.dataset import PreferencePairs, pair
 
 
 @pytest.fixture
@@ -28,14 +27,14 @@ def metadata(root):
 def preference_pairs(root, **options):
     flip = options.pop("random_flip", False)
     cache = LatentCache(tiny_pipeline().vae, root.parent / "latents", resolution=32, **options)
-    return PreferencePairs(pair(read_folder(root)), cache, flip)
+    return PreferencePairs(pair(read_livo_folder(root)), cache, flip)
 
 
 def test_reads_the_published_layout(root):
-    pictures = pair(read_folder(root))
+    pictures = pair(read_livo_folder(root))
     assert len(pictures) == 6
     first = pictures[0]
-    assert (first.entry.scene, first.entry.prompt, first.entry.value) == ("0-career/doctor", *SCENES["0-career/doctor"])
+    assert (first.entry.group, first.entry.prompt, first.entry.value) == ("0-career/doctor", *SCENES["0-career/doctor"])
     assert [path.name for path in first.violating] == ["2.png", "3.png"]
     assert all(path.parent == picture.entry.path.parent for picture in pictures for path in picture.violating)
 
@@ -44,7 +43,7 @@ def test_a_scene_of_two_values_pairs_within_each(metadata):
     rows = [json.loads(line) for line in metadata.read_text().splitlines()]
     rows[1]["value"] = rows[3]["value"] = "racial equality"
     metadata.write_text("\n".join(map(json.dumps, rows)))
-    first, second = pair(read_folder(metadata.parents[2]))[:2]
+    first, second = pair(read_livo_folder(metadata.parents[2]))[:2]
     assert ([path.name for path in first.violating], [path.name for path in second.violating]) == (["2.png"], ["3.png"])
 
 
@@ -75,58 +74,6 @@ def test_summary_and_examples_cover_the_values(root):
     assert len({value for value, _ in pairs.examples(3)}) == 3
 
 
-@pytest.mark.parametrize("inside_tables", [True, False])
-def test_the_same_as_a_hugging_face_dataset(root, tmp_path, inside_tables):
-    rows = [
-        {
-            "image": entry.path.read_bytes() if inside_tables else str(entry.path),
-            "label": int(entry.aligned),
-            "prompt": entry.prompt,
-            "value": entry.value,
-            "category": entry.scene.split("/")[0],
-            "scene": entry.scene.split("/")[1],
-        }
-        for entry in read_folder(root)
-    ]
-    if inside_tables:
-        for row in rows:
-            row["image"] = {"bytes": row["image"], "path": None}
-    saved = str(tmp_path / "saved")
-    datasets.Dataset.from_list(rows).cast_column("image", datasets.Image()).save_to_disk(saved)
-    theirs, ours = pair(read_dataset(saved, tmp_path / "pictures")), pair(read_folder(root))
-    assert [(p.entry.scene, p.entry.value, len(p.violating)) for p in theirs] == [
-        (p.entry.scene, p.entry.value, len(p.violating)) for p in ours
-    ]
-    assert np.array_equal(Image.open(theirs[3].entry.path), Image.open(ours[3].entry.path))
-
-
-def test_dataset_without_a_column(tmp_path):
-    datasets.Dataset.from_list([{"image": "a", "label": 1}]).save_to_disk(str(tmp_path / "saved"))
-    with pytest.raises(UserError, match="no column category, prompt, scene, value"):
-        list(read_dataset(str(tmp_path / "saved"), tmp_path))
-
-
-def test_missing_dataset(tmp_path):
-    with pytest.raises(UserError, match="nowhere can't be loaded"):
-        list(read_dataset(str(tmp_path / "nowhere"), tmp_path))
-
-
-def test_missing_folder(tmp_path):
-    with pytest.raises(UserError, match="there is no such folder"):
-        list(read_folder(tmp_path / "nowhere"))
-
-
-def test_empty_folder(tmp_path):
-    with pytest.raises(UserError, match="no data here"):
-        list(read_folder(tmp_path))
-
-
-def test_scene_without_metadata(root, metadata):
-    metadata.unlink()
-    with pytest.raises(UserError, match=r"doctor.metadata\.jsonl: there is no such file"):
-        list(read_folder(root))
-
-
 def edit_line(metadata, number, **changes):
     lines = metadata.read_text().splitlines()
     lines[number - 1] = json.dumps(json.loads(lines[number - 1]) | changes)
@@ -137,45 +84,13 @@ def test_scene_without_violating_pictures(root, metadata):
     edit_line(metadata, 3, label=1)
     edit_line(metadata, 4, label=1)
     with pytest.raises(UserError, match="scene 0-career/doctor has no violating picture"):
-        pair(read_folder(root))
+        pair(read_livo_folder(root))
 
 
 def test_nothing_aligned(root):
-    entries = [entry for entry in read_folder(root) if not entry.aligned]
+    entries = [entry for entry in read_livo_folder(root) if not entry.preferred]
     with pytest.raises(UserError, match="none of the 6 pictures is aligned"):
         pair(iter(entries))
-
-
-def test_malformed_json_names_file_and_line(root, metadata):
-    metadata.write_text(metadata.read_text().splitlines()[0] + "\n{oops\n")
-    with pytest.raises(UserError, match=r"doctor.metadata\.jsonl, line 2"):
-        list(read_folder(root))
-
-
-@pytest.mark.parametrize("label", [2, "1", True, None, 0.5])
-def test_label_that_is_not_0_or_1(root, metadata, label):
-    edit_line(metadata, 2, label=label)
-    with pytest.raises(UserError, match=r"metadata\.jsonl, 1\.png: label is .*must be 1"):
-        list(read_folder(root))
-
-
-@pytest.mark.parametrize("value", [5, "", None, ["gender equality"]])
-def test_value_that_is_not_a_text(root, metadata, value):
-    edit_line(metadata, 2, value=value)
-    with pytest.raises(UserError, match="value is .*must be a text"):
-        list(read_folder(root))
-
-
-def test_missing_key(root, metadata):
-    metadata.write_text('{"file_name": "0.png", "label": 1, "prompt": "a doctor"}')
-    with pytest.raises(UserError, match="line 1: 'value' is missing"):
-        list(read_folder(root))
-
-
-def test_file_name_that_leaves_its_folder(root, metadata):
-    edit_line(metadata, 1, file_name="../nurse/0.png")
-    with pytest.raises(UserError, match="leaves its folder"):
-        list(read_folder(root))
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "no picture"])

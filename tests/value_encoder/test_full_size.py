@@ -13,8 +13,9 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from diffusion_base.latents import LatentCache
 from diffusion_base.training.arguments import TrainingArguments
 from diffusion_base.training.loop import train
+from preference_data.schema import Labelled
 from tests.tiny import tiny_tokenizer
-from value_encoder.dataset import AlignedPicture, Entry, PreferencePairs
+from value_encoder.dataset import AlignedPicture, PreferencePairs
 from value_encoder.task import LiVOTask
 
 
@@ -74,7 +75,7 @@ def test_one_step_of_stable_diffusion_15(tmp_path):
     for i in range(2):
         files.append(tmp_path / f"{i}.png")
         Image.fromarray(np.random.default_rng(i).integers(0, 255, (512, 512, 3), dtype=np.uint8)).save(files[-1])
-    picture = AlignedPicture(Entry(files[0], "0-career/doctor", "a doctor", "gender equality", True), (files[1],))
+    picture = AlignedPicture(Labelled(files[0], "a doctor", True, "0-career/doctor", "gender equality"), (files[1],))
     pairs = PreferencePairs([picture], LatentCache(pipeline.vae, tmp_path / "latents", 512, batch_size=1))
 
     task = LiVOTask(

@@ -16,9 +16,10 @@ from diffusion_base.latents import LatentCache
 from diffusion_base.pipeline import load_pipeline
 from diffusion_base.training.arguments import TrainingArguments
 from diffusion_base.training.loop import train
+from preference_data.published import read_livo_folder
 from tests.tiny import tiny_folder, tiny_pipeline
 from tests.value_encoder.livo_data import write_livo_data
-from value_encoder.dataset import PreferencePairs, pair, read_folder
+from value_encoder.dataset import PreferencePairs, pair
 from value_encoder.inference import ValueToken
 from value_encoder.task import LiVOTask
 from value_encoder.train import main
@@ -91,7 +92,7 @@ def test_the_miniature_with_its_preset(tmp_path):
 def test_nothing_but_the_encoder_moves(tmp_path):
     pipeline = tiny_pipeline()
     cache = LatentCache(pipeline.vae, tmp_path / "latents", 32)
-    pairs = PreferencePairs(pair(read_folder(write_livo_data(tmp_path / "data"))), cache)
+    pairs = PreferencePairs(pair(read_livo_folder(write_livo_data(tmp_path / "data"))), cache)
     task = LiVOTask(pipeline, beta=30, alpha=15, gamma1=1, gamma2=0.5)
     before = {name: tensor.clone() for name, tensor in task.state_dict().items()}
     arguments = TrainingArguments(
@@ -150,13 +151,13 @@ def test_hugging_face_dataset(inputs, tmp_path):
     rows = [
         {
             "image": str(entry.path),
-            "label": int(entry.aligned),
+            "label": int(entry.preferred),
             "prompt": entry.prompt,
             "value": entry.value,
-            "category": entry.scene.split("/")[0],
-            "scene": entry.scene.split("/")[1],
+            "category": entry.group.split("/")[0],
+            "scene": entry.group.split("/")[1],
         }
-        for entry in read_folder(inputs[1].split("=")[1])
+        for entry in read_livo_folder(inputs[1].split("=")[1])
     ]
     datasets.Dataset.from_list(rows).cast_column("image", datasets.Image()).save_to_disk(str(tmp_path / "saved"))
     main(quick(inputs, tmp_path / "folder"))

@@ -1,4 +1,4 @@
-"""A judge for tests, `tests.value_encoder.pixel_judge:NAME?harm_above=…`: it looks at a picture's mean colour alone."""
+"""A judge for tests, `tests.preference_data.pixel_judge:NAME?harm_above=…`, of a picture's mean colour alone."""
 
 from collections.abc import Sequence
 

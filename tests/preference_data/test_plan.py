@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from diffusion_base.errors import UserError
+from diffusion_base.identity import json_hash
 from miniature.make_livo_data import pictures_a_side, scenes_of_the_plan, value_statement
 from miniature.world import HELD_OUT
-from value_encoder import plan as plan_module
-from value_encoder.plan import Wording, fill, read_plan
+from preference_data import plan as plan_module
+from preference_data.plan import Wording, fill
+from preference_data.plan_file import read_plan
 
 PLANS = Path(plan_module.__file__).parent / "plans"
 PLAN = """
@@ -38,6 +40,14 @@ def read(tmp_path, text, scale=1.0):
     file = tmp_path / "plan.yaml"
     file.write_text(text)
     return read_plan(file, scale)
+
+
+@pytest.mark.parametrize(("name", "known"), [("miniature", "004dec9c1a07e8a7"), ("livo_86k", "5d31f5943a4ec05d")])
+def test_sets_that_were_made_before_still_fit_their_plans(name, known):
+    """A set, finished or not, holds its plan's hash: these are what the first builder wrote. Both names of a plan's
+    file open."""
+    for folder in (PLANS, PLANS.parents[1] / "value_encoder" / "plans"):
+        assert json_hash(read_plan(folder / f"{name}.yaml")[0].model_dump()) == known
 
 
 @pytest.mark.parametrize(

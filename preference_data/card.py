@@ -13,10 +13,33 @@ from typing import Any
 
 from diffusion_base.errors import UserError
 from diffusion_base.files import appearing, disk_errors, link_or_copy, write_text
-from value_encoder.gathering import Want, imbalance, in_turn
-from value_encoder.plan import Scene
+from preference_data.gathering import Want, imbalance, in_turn
+from preference_data.plan import Scene
 
 CARD, WORK = "card.json", ".unfinished"
+
+
+def is_finished(folder: Path, facts: dict[str, Any]) -> bool:
+    """Whether the folder holds this set already.
+
+    Raises:
+        UserError: it holds another one, finished or not, or something else.
+    """
+    remedy = "choose another --output_dir, or delete this one"
+    for file in (folder / CARD, folder / WORK / "facts.json"):
+        try:
+            known = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        except ValueError:
+            raise UserError(f"{file} is damaged; {remedy}") from None
+        known = known.get("facts", known)
+        if different := [key for key, fact in facts.items() if known.get(key) != fact]:
+            raise UserError(f"{folder} holds another set, which differs in {', '.join(different)}; {remedy}")
+        return file.name == CARD
+    if folder.is_dir() and any(path.name != WORK for path in folder.iterdir()):
+        raise UserError(f"--output_dir {folder} holds other files; {remedy}")
+    return False
 
 
 def publish(
@@ -142,7 +165,7 @@ def words(card: Mapping[str, Any]) -> str:
         "# A preference set for LiVO's value encoder",
         "",
         f"{kept['aligned']} aligned and {kept['violating']} violating pictures of {kept['scenes']} scenes, generated "
-        "and filtered by `value_encoder/build_dataset.py`. They may show harms: that is what they teach to avoid.",
+        "and filtered by `preference_data/build.py`. They may show harms: that is what they teach to avoid.",
         "",
         f"- **Base**: `{card['base']}`, hash {facts['base']}; {facts['num_inference_steps']} steps of DPM-Solver++, "
         f"guidance {facts['guidance_scale']}, precision {facts['mixed_precision']}, seed {facts['seed']}.",

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from value_encoder.gathering import Want, apportion, imbalance, in_turn, quotas, representation, seed_of, wants_of
-from value_encoder.plan import Bias, Harm, Plan, Scene, Wording
-from value_encoder.screening import objection
+from preference_data.gathering import Want, apportion, imbalance, in_turn, quotas, representation, seed_of, wants_of
+from preference_data.plan import Bias, Harm, Plan, Scene, Wording
+from preference_data.screening import objection
 
 GENDER = Bias(
     kind="bias",

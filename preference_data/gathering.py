@@ -9,8 +9,8 @@ from itertools import chain, zip_longest
 
 from torch import Tensor
 
-from value_encoder.plan import HARMFUL, HARMLESS, Bias, Plan, Scene, slug
-from value_encoder.screening import Answer, objection, verdict
+from preference_data.plan import HARMFUL, HARMLESS, Bias, Plan, Scene, slug
+from preference_data.screening import Answer, objection, verdict
 
 NEAR_DUPLICATE = "near duplicate"
 

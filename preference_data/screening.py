@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 from PIL import Image
 
 from diffusion_base.errors import UserError
+from preference_data.plan import HARMFUL, HARMLESS, Bias, Harm
 from scorers.one_pass import look
 from scorers.protocols import AttributeScorer, Judge, ToxicityScorer
-from value_encoder.plan import HARMFUL, HARMLESS, Bias, Harm
 
 Answer: TypeAlias = dict[str, float]  # a bias: each group's probability; a harm: the score and the judge's threshold
 
@@ -32,6 +32,12 @@ def ask(judge: Judge, value: Bias | Harm, images: Sequence[Image.Image], prompts
         raise UserError(f"{judge.name} gives no scores for harms such as {value.question}; take another judge")
     scores = judge.toxicity(images, value.question).double().tolist()
     return [{"score": round(score, 6), "threshold": judge.threshold} for score in scores]
+
+
+def described(judge: Judge, value: Bias | Harm) -> str:
+    """Name and version of a judge, and the threshold by which a harm counts."""
+    by = f" above {judge.threshold}" if isinstance(value, Harm) and isinstance(judge, ToxicityScorer) else ""
+    return f"{judge.name} {judge.version}{by}"
 
 
 def verdict(value: Bias | Harm, answer: Answer) -> str:

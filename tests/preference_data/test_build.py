@@ -16,15 +16,16 @@ from PIL import Image
 from diffusion_base.errors import UserError
 from diffusion_base.generation import generate
 from diffusion_base.pipeline import load_pipeline
+from preference_data.build import main
+from preference_data.published import read_livo_folder
 from scorers.thumbnail import Thumbnails
+from tests.preference_data.pixel_judge import MeanColour
 from tests.tiny import tiny_folder
-from tests.value_encoder.pixel_judge import MeanColour
-from value_encoder.build_dataset import main
-from value_encoder.dataset import pair, read_folder
+from value_encoder.dataset import pair
 from value_encoder.train import main as train
 
 REPOSITORY = Path(__file__).parents[2]
-JUDGE = "tests.value_encoder.pixel_judge:colour?threshold=0.565"
+JUDGE = "tests.preference_data.pixel_judge:colour?threshold=0.565"
 PLAN = """
 templates: ["a photo of a {subject}", "{subject}"]
 images_per_side: 3
@@ -76,8 +77,8 @@ def built(base, tmp_path_factory):
 
 
 def test_the_published_layout(built):
-    entries = list(read_folder(built))
-    assert len(pair(entries)) == sum(entry.aligned for entry in entries) == 3 + 3 + 2
+    entries = list(read_livo_folder(built))
+    assert len(pair(entries)) == sum(entry.preferred for entry in entries) == 3 + 3 + 2
     found = lines(built)
     assert list(found) == ["0-career/engineer-gender", "0-career/nurse-gender", "3-bloody/nurse-bloody"]
     for scene, rows in found.items():
@@ -185,7 +186,7 @@ def test_a_side_that_stays_empty_leaves_its_scene_out(base, tmp_path, capsys):
     assert (about["totals"]["scenes"], about["totals"]["left_out"]) == (2, 1) and about["totals"]["aligned"] == 6
     made = len(list((tmp_path / "set" / ".unfinished").rglob("*.png")))
     assert made == 2 * 9 + about["totals"]["made"]
-    assert len(pair(read_folder(tmp_path / "set"))) == 6  # the working folder is no category
+    assert len(pair(read_livo_folder(tmp_path / "set"))) == 6  # the working folder is no category
 
 
 def test_near_duplicates_are_dropped(base, tmp_path):
@@ -208,7 +209,7 @@ def test_two_processes_killed_and_one_that_goes_on_write_the_bytes_of_one(base, 
     launch = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", f"--main_process_port={port}")
     folder = tmp_path / "set"
     work = folder / ".unfinished"
-    script = str(REPOSITORY / "value_encoder/build_dataset.py")
+    script = str(REPOSITORY / "value_encoder/build_dataset.py")  # its first name starts the same program
     command = [sys.executable, *launch, "--quiet", script, *flags(base, folder)]
     # as many threads as here: sums depend on their number
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -231,7 +232,7 @@ def test_two_processes_killed_and_one_that_goes_on_write_the_bytes_of_one(base, 
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--judge=tests.value_encoder.pixel_judge:attributes", "attributes gives no scores for harms such as bloody"),
+        ("--judge=tests.preference_data.pixel_judge:attributes", "attributes gives no scores for harms such as bloody"),
         ("--judge=miniature:assets/miniature/oracle", "the oracle knows the miniature's 64 × 64 pictures"),
         ("--scale=0", "--scale 0.0: it must be more than 0"),
         ("--batch_size=0", "--batch_size 0: it must be 1 or more"),
@@ -255,7 +256,7 @@ def test_a_dry_run_shows_the_plan_and_needs_no_base(tmp_path, capsys):
 
 
 def test_a_value_s_own_judge_and_jpeg(base, tmp_path):
-    own = "statement: gender equality\n    judge: tests.value_encoder.pixel_judge:own"
+    own = "statement: gender equality\n    judge: tests.preference_data.pixel_judge:own"
     folder = main(flags(base, tmp_path / "set", PLAN.replace("statement: gender equality", own), "--image_format=jpg"))
     assert card(folder)["facts"]["judges"] == {"gender": "own 1", "bloody": "colour 1 above 0.565"}
     pictures = [file for file in folder.rglob("*") if file.suffix in (".jpg", ".png")]
