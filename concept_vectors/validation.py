@@ -10,6 +10,7 @@ from concept_vectors.dataset import ConceptData, Label
 from concept_vectors.inference import ConceptVector, FairGroup
 from concept_vectors.task import ConceptTask
 from diffusion_base.generation import generate
+from diffusion_base.processes import process_state
 from diffusion_base.training.tracking import read_history
 
 
@@ -39,6 +40,7 @@ def over_strength(
                 [FairGroup(members, strength=strength)],
                 records=[{"concepts": [name]} for _, name, _ in rows],
                 guidance_scale=guidance_scale,
+                accelerator=process_state(),
                 progress=False,
             )
             for strength in strengths
@@ -46,7 +48,8 @@ def over_strength(
         pictures: dict[str, list[Image.Image]] = {}
         for (prompt, name, _), *strip in zip(rows, *columns, strict=True):
             pictures.setdefault(re.sub(r"\W+", "-", f"{name} {prompt}")[:80], []).append(grid([strip]))
-        plot_loss(folder.parent)
+        if process_state().is_main_process:
+            plot_loss(folder.parent)
         return pictures
 
     return validate

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from accelerate import Accelerator, PartialState
+from accelerate.utils import gather_object
 from PIL import Image
 from tqdm import tqdm
 
@@ -44,6 +45,7 @@ def generate(
     batch_size: int = 8,
     mixed_precision: Literal["no", "bf16"] = "no",
     records: Sequence[dict] | None = None,
+    accelerator: Accelerator | PartialState | None = None,
     progress: bool = True,
 ) -> list[Image.Image]:
     """Make one picture a prompt.
@@ -62,6 +64,8 @@ def generate(
         batch_size: pictures made together.
         mixed_precision: "bf16" runs the networks under autocast: faster on some machines, no longer exact.
         records: what interventions may know of each picture, e.g. {"value": …}.
+        accelerator: where several processes share the work, this process's Accelerator or PartialState; all of them
+            call this alike, and all get all pictures.
         progress: show a bar.
 
     Returns:
@@ -83,12 +87,18 @@ def generate(
         width=width,
         mixed_precision=mixed_precision,
     )
-    images: list[Image.Image] = []
-    with sampler.weights_swapped(), tqdm(total=len(prompts), unit="image", disable=not progress) as bar:
-        for rows in _chunks(len(prompts), batch_size):
-            images += sampler.sample(rows)
-            bar.update(len(rows))
-    return images
+    chunks = _chunks(len(prompts), batch_size)
+    process, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    # all make equally many, some of them twice: a network whose parameters are split is gathered at each pass
+    mine = [min(first + process, len(chunks) - 1) for first in range(0, len(chunks), processes)]
+    made: list[tuple[int, list[Image.Image]]] = []
+    with sampler.weights_swapped(), tqdm(total=len(prompts), unit="image", disable=not progress or process > 0) as bar:
+        for chunk in mine:
+            made.append((chunk, sampler.sample(chunks[chunk])))
+            bar.update(min(processes * len(chunks[chunk]), len(prompts) - bar.n))
+    if processes > 1:
+        made = gather_object(made)
+    return list(chain.from_iterable(images for _, images in sorted(dict(made).items())))
 
 
 def generate_set(

@@ -9,6 +9,7 @@ from PIL import Image
 from transformers import CLIPTextModel
 
 from diffusion_base.generation import generate
+from diffusion_base.processes import process_state
 from value_encoder.inference import ValueToken
 
 
@@ -21,6 +22,7 @@ def side_by_side(
     options: dict[str, Any] = {
         "records": [{"value": value} for value in values],
         "guidance_scale": guidance_scale,
+        "accelerator": process_state(),
         "progress": False,
     }
     base: list[Image.Image] = []

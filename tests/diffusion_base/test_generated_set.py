@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from diffusion_base.data import load_image
 from diffusion_base.errors import UserError
 from diffusion_base.generation import generate, generate_set
 from diffusion_base.intervention import Intervention
@@ -204,7 +205,8 @@ def test_full_disk_keeps_what_was_made(tmp_path, monkeypatch):
 
 SCRIPT = """
 import sys
-from diffusion_base.generation import generate_set
+from pathlib import Path
+from diffusion_base.generation import generate, generate_set
 from diffusion_base.pipeline import load_pipeline
 from diffusion_base.processes import process_state
 from tests.diffusion_base.test_generated_set import QUICK, RECORDS
@@ -212,6 +214,10 @@ base, output_dir, steps = sys.argv[1:]
 state = process_state()
 pipeline = load_pipeline(base, device="cpu")
 generate_set(pipeline, RECORDS, output_dir, accelerator=state, **QUICK | {"num_inference_steps": int(steps)})
+nine = RECORDS[:9]  # three chunks: one of the processes makes one twice
+prompts, seeds = [record["prompt"] for record in nine], [record["seed"] for record in nine]
+images = generate(pipeline, prompts, seeds, accelerator=state, **QUICK)
+Path(f"seen-by-{state.process_index}").write_bytes(b"".join(image.tobytes() for image in images))
 """
 
 
@@ -238,6 +244,8 @@ def test_two_processes_write_the_bytes_of_one(tmp_path):
     assert contents(tmp_path / "two") == contents(one)
     assert (tmp_path / "two" / "manifest.jsonl").read_bytes() == (one / "manifest.jsonl").read_bytes()
     assert json.loads((tmp_path / "two" / "run.json").read_text())["processes"] == 2
+    pixels = b"".join(load_image(one / "images" / record["file"]).tobytes() for record in RECORDS[:9])
+    assert [(tmp_path / f"seen-by-{process}").read_bytes() for process in (0, 1)] == [pixels] * 2
 
 
 def test_killed_in_the_middle_it_goes_on(tmp_path):
