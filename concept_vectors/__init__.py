@@ -16,6 +16,7 @@ def load_intervention(
     start: float = 0.0,
     end: float = 1.0,
     two_trajectories: bool = False,
+    other_base: bool = False,
 ):
     """What a command line names; exactly one of
 
@@ -23,6 +24,8 @@ def load_intervention(
     concept_vectors:PATH?concept=0.7*woman+anti_bloody
     concept_vectors:PATH?group=man,woman&dealt=true           each picture gets a member
     concept_vectors:PATH?responsible_text=true&rewrite=true   each picture gets what its prompt asks for
+
+    `other_base=true` takes vectors that were learned on another base, e.g. on a fine-tune of it.
     """
     from concept_vectors.bottleneck import Schedule  # torch, only once it is needed
     from concept_vectors.inference import ConceptVector, FairGroup, TwoTrajectories
@@ -31,7 +34,7 @@ def load_intervention(
     from diffusion_base.errors import UserError
     from diffusion_base.intervention import Intervention
 
-    vectors = load_vectors(path, pipeline)
+    vectors = load_vectors(path, pipeline, other_base=other_base)
     if sum((concept is not None, group is not None, responsible_text)) != 1:
         known = ", ".join(sorted(vectors.tensors))
         raise UserError(f"{path}: give one of concept=, group=, responsible_text=; the concepts are {known}")

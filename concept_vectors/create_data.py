@@ -27,12 +27,11 @@ from typing import Any, Literal
 import numpy as np
 
 from concept_vectors.sources import Source, having, read_attributes, read_sources
-from diffusion_base.arguments import BaseArguments, Count, Guidance, WholeNumber, check_ranges, parse
+from diffusion_base.arguments import BaseArguments, Count, SamplingArguments, WholeNumber, check_ranges, parse
 from diffusion_base.data import inside
 from diffusion_base.errors import UserError, run
 from diffusion_base.files import read_jsonl, write_jsonl, write_text
 from diffusion_base.generation import FORMATS, generate_set
-from diffusion_base.pipeline import load_pipeline
 from diffusion_base.processes import process_state
 from diffusion_base.training.checkpoint import disk_errors
 
@@ -50,14 +49,7 @@ class Arguments:
     """Pictures of each entry of the list."""
     seed: WholeNumber = 0
     """Picture N has this seed + N; photographs are drawn by it."""
-    num_inference_steps: Count = 30
-    """Steps of DPM-Solver++."""
-    guidance_scale: Guidance = 7.5
-    """Of classifier-free guidance."""
-    batch_size: Count = 8
-    """Pictures made together."""
-    mixed_precision: Literal["no", "bf16"] = "no"
-    """Precision of the networks; bf16 is faster on machines that know it."""
+    sampling: SamplingArguments = field(default_factory=lambda: SamplingArguments(num_inference_steps=30))
     image_format: Literal["png", "jpg"] = "png"
     """jpg is what the first implementation writes; png keeps the pictures as they were made."""
     photographs: Path | None = None
@@ -134,23 +126,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
             copy_photographs(arguments.photographs, folder, records)
     else:
         records = make_records(sources, arguments.num_samples, arguments.seed, arguments.image_format)
-        base = arguments.base
-        pipeline = load_pipeline(
-            base.pretrained_model_name_or_path,
-            revision=base.revision,
-            variant=base.variant,
-            cache_dir=base.cache_dir,
-            device=state.device,
-        )
         generate_set(
-            pipeline,
+            arguments.base.load(state.device),
             records,
             folder,
             negative_prompt=[record["negative_prompt"] for record in records],
-            num_inference_steps=arguments.num_inference_steps,
-            guidance_scale=arguments.guidance_scale,
-            batch_size=arguments.batch_size,
-            mixed_precision=arguments.mixed_precision,
+            **arguments.sampling.options(),
             accelerator=state,
             name=f"pictures of {len(sources)} concepts",
             images_dir=".",

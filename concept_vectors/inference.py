@@ -14,11 +14,11 @@ from torch import Tensor
 
 from concept_vectors.bottleneck import Schedule, added_to_mid_block, on_conditional_rows, progress
 from concept_vectors.vectors import ConceptVectors, as_map, load_vectors, parse_combination
-from diffusion_base.conditioning import PromptEmbeddings
 from diffusion_base.errors import UserError
 from diffusion_base.identity import tensor_hash
-from diffusion_base.intervention import Context, Intervention
+from diffusion_base.intervention import Context, Intervention, Wrapped, check_finite
 from diffusion_base.noising import per_sample_generator
+from diffusion_base.pipeline import Pipeline
 
 
 class ConceptVector(Intervention):
@@ -31,9 +31,11 @@ class ConceptVector(Intervention):
         pipeline: the base.
         strength: 0 is the base, 1 the concept as learned; between is interpolation, below 0 the opposite.
         schedule: how the strength changes over the steps; None is constant.
+        other_base: take vectors of another base too, e.g. on a fine-tune of it; the description says so.
 
     Raises:
-        UserError: no vectors there; a concept that is not among them; vectors of another base or shape.
+        UserError: no vectors there; a concept that is not among them; vectors of another base or shape; a strength that
+            is not finite.
     """
 
     def __init__(
@@ -41,25 +43,29 @@ class ConceptVector(Intervention):
         vectors: str | Path | ConceptVectors,
         concept: str,
         *,
-        pipeline,
+        pipeline: Pipeline,
         strength: float = 1.0,
         schedule: Schedule | None = None,
+        other_base: bool = False,
     ):
-        loaded = vectors if isinstance(vectors, ConceptVectors) else load_vectors(vectors, pipeline)
+        check_finite(strength=strength)
+        if not isinstance(vectors, ConceptVectors):
+            vectors = load_vectors(vectors, pipeline, other_base=other_base)
         self.name, self.strength, self.schedule = concept, strength, schedule or Schedule()
-        self.vector = as_map(loaded.combined(parse_combination(concept)))  # (C, h, w) or (C, 1, 1)
+        self.vector = as_map(vectors.combined(parse_combination(concept)))  # (C, h, w) or (C, 1, 1)
+        self.warning = vectors.warning
 
     def at_this_step(self, context: Context) -> Tensor:
         """What is added now, (C, h, w) or (C, 1, 1)."""
         self.vector = self.vector.to(context.pipeline.device)
         return self.strength * self.schedule(progress(context)) * self.vector
 
-    def hook(self, context: Context, unet: torch.nn.Module) -> AbstractContextManager:
+    def hook(self, context: Context, denoiser: torch.nn.Module) -> AbstractContextManager:
         def addition(hidden: Tensor) -> Tensor:
             vectors = self.at_this_step(context).expand(len(context.prompts), -1, -1, -1)
             return on_conditional_rows(context, vectors, hidden)
 
-        return added_to_mid_block(unet, addition)
+        return added_to_mid_block(denoiser, addition)
 
     def describe(self) -> dict:
         return {
@@ -68,6 +74,7 @@ class ConceptVector(Intervention):
             "vector": tensor_hash(self.vector),
             "strength": self.strength,
             "schedule": asdict(self.schedule),
+            **self.warning,
         }
 
 
@@ -85,7 +92,7 @@ class FairGroup(Intervention):
         strength: times the members' own.
 
     Raises:
-        UserError: no member, or proportions that are not one a member and 1 in sum.
+        UserError: no member; proportions that are not one a member and 1 in sum; a strength that is not finite.
     """
 
     def __init__(
@@ -96,6 +103,7 @@ class FairGroup(Intervention):
         dealt: bool = False,
         strength: float = 1.0,
     ):
+        check_finite(strength=strength)
         names = [member.name for member in members]
         if not names:
             raise UserError("a group needs members, e.g. man and woman")
@@ -107,29 +115,26 @@ class FairGroup(Intervention):
             )
         self.members, self.names, self.proportions = list(members), names, shares
         self.dealt, self.strength = dealt, strength
-        self.hands: dict[tuple[str, int], int] = {}
+        self.dealt_out: dict[tuple[str, int], int] = {}  # (prompt, seed) → number of the member
 
-    @contextmanager
-    def swap_weights(self, context: Context) -> Iterator[None]:
-        """Deal; for here alone the pictures of all batches and processes are known together."""
+    def begin(self, context: Context) -> None:
         first = {prompt: i for i, prompt in enumerate(dict.fromkeys(context.prompts))}
         pictures = dict.fromkeys(zip(context.prompts, context.seeds, strict=True))
         in_order = sorted(pictures, key=lambda picture: first[picture[0]])
-        self.hands = dict(zip(in_order, deal(self.proportions, len(in_order)), strict=True))
-        yield
+        self.dealt_out = dict(zip(in_order, deal(self.proportions, len(in_order)), strict=True))
 
     def member(self, prompt: str, seed: int, record: dict) -> int:
         """Which member a picture gets."""
         if named := [name for name in record.get("concepts", ()) if name in self.names]:
             return self.names.index(named[0])
         if self.dealt:
-            return self.hands[prompt, seed]
+            return self.dealt_out[prompt, seed]
         # by the names, so that what two groups draw for one picture is independent
         generator = per_sample_generator(seed, 0, 0, f"fair group {', '.join(self.names)}")
         draw = torch.rand((), generator=generator).item()
         return sum(draw >= bound for bound in torch.tensor(self.proportions).cumsum(0).tolist()[:-1])
 
-    def hook(self, context: Context, unet: torch.nn.Module) -> AbstractContextManager:
+    def hook(self, context: Context, denoiser: torch.nn.Module) -> AbstractContextManager:
         pictures = zip(context.prompts, context.seeds, context.records, strict=True)
         chosen = torch.tensor([self.member(*picture) for picture in pictures], device=context.pipeline.device)
 
@@ -137,7 +142,7 @@ class FairGroup(Intervention):
             each = torch.broadcast_tensors(*(member.at_this_step(context) for member in self.members))
             return on_conditional_rows(context, self.strength * torch.stack(each)[chosen], hidden)
 
-        return added_to_mid_block(unet, addition)
+        return added_to_mid_block(denoiser, addition)
 
     def describe(self) -> dict:
         return {
@@ -149,32 +154,21 @@ class FairGroup(Intervention):
         }
 
 
-class TwoTrajectories(Intervention):
+class TwoTrajectories(Wrapped):
     """At every step the mean of two trajectories: with an intervention in the bottleneck, and without it.
 
     A scheduler's step that doesn't clip is affine in the prediction, so the mean of the two x_t is one step with the
-    mean of the two predictions. The UNet runs twice.
+    mean of the two predictions. The denoiser runs twice. What the intervention does at other doors, both have.
     """
 
-    def __init__(self, inner: Intervention):
-        self.inner, self.strength = inner, inner.strength
-
-    def swap_weights(self, context: Context) -> AbstractContextManager:
-        return self.inner.swap_weights(context)
-
-    def edit_prompts(
-        self, context: Context, conditional: PromptEmbeddings, unconditional: PromptEmbeddings
-    ) -> tuple[PromptEmbeddings, PromptEmbeddings]:
-        return self.inner.edit_prompts(context, conditional, unconditional)  # of both trajectories
-
     @contextmanager
-    def hook(self, context: Context, unet: torch.nn.Module) -> Iterator[None]:
+    def hook(self, context: Context, denoiser: torch.nn.Module) -> Iterator[None]:
         def average(_module, inputs: tuple, options: dict, without: tuple[Tensor]) -> tuple[Tensor]:
-            with self.inner.hook(context, unet):
-                with_it = unet.forward(*inputs, **options)[0]  # not through this hook again, but through the blocks'
+            with self.inner.hook(context, denoiser):
+                with_it = denoiser.forward(*inputs, **options)[0]  # past this hook, through those of the blocks
             return (torch.lerp(without[0], with_it.to(without[0].dtype), 0.5),)
 
-        handle = unet.register_forward_hook(average, with_kwargs=True)
+        handle = denoiser.register_forward_hook(average, with_kwargs=True)
         try:
             yield
         finally:

@@ -6,9 +6,9 @@ counterpart for the miniature.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -19,9 +19,9 @@ from torch import Tensor
 from concept_vectors.bottleneck import Schedule, added_to_mid_block, on_conditional_rows
 from concept_vectors.inference import ConceptVector, FairGroup
 from concept_vectors.vectors import ConceptVectors, load_vectors
-from diffusion_base.conditioning import PromptEmbeddings, encode_prompts
 from diffusion_base.errors import UserError
-from diffusion_base.intervention import Context, Intervention
+from diffusion_base.intervention import Context, Intervention, check_finite
+from diffusion_base.pipeline import Pipeline
 
 FAIR = "(?:fair|neutral|balanced|inclusive|unbiased)"
 ANY = "(?:of (?:any|either|all)|regardless of|whatever (?:the|their|his or her))"
@@ -105,10 +105,12 @@ class ResponsibleText(Intervention):
     """Add the vectors of what each picture's prompt asks for; pictures that ask for nothing stay the base's.
 
     Args:
-        vectors, pipeline, schedule: as in `ConceptVector`.
+        vectors, pipeline, schedule, other_base: as in `ConceptVector`.
         strength: 1 is the concepts as learned.
         dealt: deal a group's members out over the pictures instead of drawing them; see `FairGroup`.
-        rewrite: take the words that were found out of the prompt, where the base misunderstands them.
+        rewrite: take the words that were found out of the prompt, where the base misunderstands them. They go before it
+            is encoded, so that a value token stays in front of it, whichever comes first in the list; the token is
+            that of the prompt as it was asked for.
         rules: what to look for.
 
     Raises:
@@ -119,19 +121,22 @@ class ResponsibleText(Intervention):
         self,
         vectors: str | Path | ConceptVectors,
         *,
-        pipeline,
+        pipeline: Pipeline,
         strength: float = 1.0,
         schedule: Schedule | None = None,
         dealt: bool = False,
         rewrite: bool = False,
         rules: Sequence[Rule] = RULES,
+        other_base: bool = False,
     ):
-        loaded = vectors if isinstance(vectors, ConceptVectors) else load_vectors(vectors, pipeline)
-        self.strength, self.rewrite, self.rules, self.source = strength, rewrite, list(rules), loaded.source
+        check_finite(strength=strength)
+        if not isinstance(vectors, ConceptVectors):
+            vectors = load_vectors(vectors, pipeline, other_base=other_base)
+        self.strength, self.rewrite, self.rules, self.source = strength, rewrite, list(rules), vectors.source
         self.groups: dict[Rule, FairGroup] = {}
         for rule in rules:
-            if held := [names for names in rule.groups if set(names) <= set(loaded.tensors)]:
-                members = [ConceptVector(loaded, name, pipeline=pipeline, schedule=schedule) for name in held[0]]
+            if held := [names for names in rule.groups if set(names) <= set(vectors.tensors)]:
+                members = [ConceptVector(vectors, name, pipeline=pipeline, schedule=schedule) for name in held[0]]
                 self.groups[rule] = FairGroup(members, dealt=dealt)
 
     def asked(self, prompt: str) -> list[FairGroup]:
@@ -142,25 +147,16 @@ class ResponsibleText(Intervention):
             raise UserError(f"{prompt!r} asks for {missing[0].category} concepts that {self.source} lacks: {names}")
         return [self.groups[rule] for rule in found]
 
-    @contextmanager
-    def swap_weights(self, context: Context) -> Iterator[None]:
-        """Deal; and refuse what the vectors lack before anything is made."""
+    def begin(self, context: Context) -> None:
         for prompt in dict.fromkeys(context.prompts):
-            self.asked(prompt)
-        with ExitStack() as stack:
-            for group in self.groups.values():
-                stack.enter_context(group.swap_weights(context))
-            yield
+            self.asked(prompt)  # what the vectors lack is refused here
+        for group in self.groups.values():
+            group.begin(context)
 
-    def edit_prompts(
-        self, context: Context, conditional: PromptEmbeddings, unconditional: PromptEmbeddings
-    ) -> tuple[PromptEmbeddings, PromptEmbeddings]:
-        plain = [without_words(prompt, self.rules) for prompt in context.prompts]
-        if not self.rewrite or plain == context.prompts:
-            return conditional, unconditional
-        return encode_prompts(context.pipeline, plain), unconditional
+    def edit_text(self, context: Context, prompts: list[str]) -> list[str]:
+        return [without_words(prompt, self.rules) for prompt in prompts] if self.rewrite else prompts
 
-    def hook(self, context: Context, unet: torch.nn.Module) -> AbstractContextManager:
+    def hook(self, context: Context, denoiser: torch.nn.Module) -> AbstractContextManager:
         pictures = list(zip(context.prompts, context.seeds, context.records, strict=True))
         given = [[g.members[g.member(*picture)] for g in self.asked(picture[0])] for picture in pictures]
 
@@ -169,7 +165,7 @@ class ResponsibleText(Intervention):
             sums = [reduce(add, (vector.at_this_step(context) for vector in each), nothing) for each in given]
             return on_conditional_rows(context, self.strength * torch.stack(torch.broadcast_tensors(*sums)), hidden)
 
-        return added_to_mid_block(unet, addition)
+        return added_to_mid_block(denoiser, addition)
 
     def describe(self) -> dict:
         return {
@@ -177,4 +173,5 @@ class ResponsibleText(Intervention):
             "responsible_text": [group.describe() for group in self.groups.values()],
             "strength": self.strength,
             "rewrite": self.rewrite,
+            **({} if self.rules == list(RULES) else {"rules": [asdict(rule) for rule in self.rules]}),
         }

@@ -9,7 +9,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diffusion_base.errors import UserError
-from diffusion_base.identity import base_hash
+from diffusion_base.identity import learned_elsewhere
+from diffusion_base.intervention import check_finite
+from diffusion_base.pipeline import Pipeline
 
 FILE = "concept_vectors.safetensors"
 METADATA = "concept_vectors"
@@ -38,6 +40,7 @@ class ConceptVectors:
         cross_attention_dim: width of that base's text conditioning; None where it is not known.
         training: facts of the training, JSON.
         source: where they come from, for errors.
+        warning: what descriptions must say of their use on this base; mostly nothing.
     """
 
     tensors: dict[str, Tensor]
@@ -45,6 +48,7 @@ class ConceptVectors:
     cross_attention_dim: int | None = None
     training: dict[str, Any] = field(default_factory=dict)
     source: str = "these vectors"
+    warning: dict[str, str] = field(default_factory=dict)
 
     def save(self, file: Path) -> None:
         """Write the file."""
@@ -60,8 +64,9 @@ class ConceptVectors:
         """Σ weight · vector, (C, h, w) or (C, 1, 1).
 
         Raises:
-            UserError: a concept that is not there; the nearest name is suggested.
+            UserError: a concept that is not there, the nearest name being suggested; a weight that is not finite.
         """
+        check_finite(**{f"the weight of {name}": weight for name, weight in weights.items()})
         for name in weights:
             if name not in self.tensors:
                 raise UserError(f"{self.source} has no concept {name!r}{did_you_mean(name, self.tensors)}")
@@ -69,11 +74,20 @@ class ConceptVectors:
         return torch.stack(torch.broadcast_tensors(*parts)).sum(0)
 
 
-def load_vectors(path: str | Path, pipeline) -> ConceptVectors:
-    """Open concept vectors for a base. As `read_vectors`; and those of another base or shape are refused."""
+def load_vectors(path: str | Path, pipeline: Pipeline, *, other_base: bool = False) -> ConceptVectors:
+    """Open concept vectors for a base.
+
+    Args:
+        path: as for `read_vectors`.
+        pipeline: the base.
+        other_base: take those of another base too, if their shape fits; pictures made with them say so.
+
+    Raises:
+        UserError: see `read_vectors`; or vectors of another base or shape.
+    """
     vectors = read_vectors(path)
     check_fits(vectors, pipeline)
-    return vectors
+    return replace(vectors, warning=learned_elsewhere(vectors.base_hash, pipeline, vectors.source, other_base))
 
 
 def read_vectors(path: str | Path) -> ConceptVectors:
@@ -102,8 +116,8 @@ def read_vectors(path: str | Path) -> ConceptVectors:
     return ConceptVectors(tensors, *known, source=str(file))
 
 
-def check_fits(vectors: ConceptVectors, pipeline) -> None:
-    """Refuse vectors of another base or shape.
+def check_fits(vectors: ConceptVectors, pipeline: Pipeline) -> None:
+    """Refuse vectors of another shape, or of another kind of base.
 
     Raises:
         UserError
@@ -121,11 +135,6 @@ def check_fits(vectors: ConceptVectors, pipeline) -> None:
         raise UserError(
             f"{vectors.source} belongs to another kind of base, of text conditioning {vectors.cross_attention_dim} "
             f"wide instead of {width}; learn the concepts on this base, or take the other"
-        )
-    if vectors.base_hash is not None and vectors.base_hash != (here := base_hash(pipeline)):
-        raise UserError(
-            f"{vectors.source} was learned on another base ({vectors.base_hash}, not {here}); learn the concepts on "
-            "this one, or take the other, in float32"
         )
 
 

@@ -22,6 +22,7 @@ from diffusion_base.data import inside, load_image
 from diffusion_base.errors import UserError
 from diffusion_base.files import disk_errors, read_jsonl, replacing, write_json, write_text
 from diffusion_base.intervention import Intervention
+from diffusion_base.pipeline import Pipeline
 from diffusion_base.sampling import Sampler
 
 FORMATS: dict[str, dict[str, Any]] = {
@@ -32,7 +33,7 @@ FORMATS: dict[str, dict[str, Any]] = {
 
 
 def generate(
-    pipeline,
+    pipeline: Pipeline,
     prompts: Sequence[str],
     seeds: Sequence[int],
     interventions: Sequence[Intervention] = (),
@@ -56,8 +57,9 @@ def generate(
     Args:
         pipeline: the base, from `load_pipeline`.
         prompts, seeds: one a picture.
-        interventions: applied in the order of the doors (weights, prompt, noise, bottleneck, end of step), and in the
-            order of this list within a door. An empty list is the base.
+        interventions: applied in the order of the doors (weights, the prompt's words, its embeddings, noise,
+            bottleneck, end of step), and in the order of this list within a door. An empty list is the base, and so is
+            any at strength 0.
         num_inference_steps, guidance_scale: as in diffusers; no guidance at a scale of 1 or less.
         negative_prompt: for all pictures, or one a picture. "" is none.
         height, width: pixels; None is the size the base was trained at.
@@ -72,7 +74,8 @@ def generate(
         RGB pictures in the order of the prompts.
 
     Raises:
-        UserError: lists of unequal length, or interventions that don't fit together.
+        UserError: lists of unequal length; interventions that don't fit together, or can't make one of the pictures;
+            a guidance or strength that is not finite, or so large that no picture comes of it.
     """
     sampler = Sampler(
         pipeline,
@@ -87,6 +90,7 @@ def generate(
         width=width,
         mixed_precision=mixed_precision,
     )
+    sampler.begin()
     chunks = _chunks(len(prompts), batch_size)
     process, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     # all make equally many, some of them twice: a network whose parameters are split is gathered at each pass
@@ -102,7 +106,7 @@ def generate(
 
 
 def generate_set(
-    pipeline,
+    pipeline: Pipeline,
     records: Sequence[dict],
     output_dir: str | Path,
     interventions: Sequence[Intervention] = (),
@@ -149,6 +153,7 @@ def generate_set(
     if accelerator is not None:
         main, process, processes = accelerator.is_main_process, accelerator.process_index, accelerator.num_processes
     wait = (lambda: None) if accelerator is None else accelerator.wait_for_everyone
+    sampler.begin()  # what can't be made is refused before anything is written
     wait()  # all have looked before anyone writes
     if main:
         size = {"name": name, "images": len(records), "batch_size": batch_size, "processes": processes}
@@ -257,7 +262,7 @@ def _save(image: Image.Image, file: Path) -> None:
         image.save(partial, **FORMATS[file.suffix.lower()])
 
 
-def _environment(pipeline) -> dict[str, Any]:
+def _environment(pipeline: Pipeline) -> dict[str, Any]:
     """Where the pictures were made; it does not decide them."""
     return {
         "base_name": pipeline.name_or_path,

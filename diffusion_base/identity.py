@@ -82,6 +82,28 @@ def base_hash(pipeline: Any) -> str:
     return weights_hash({name: part for name, part in components if isinstance(part, Module)})
 
 
+def learned_elsewhere(recorded: str | None, pipeline: Any, source: str, other_base: bool) -> dict[str, str]:
+    """What the description of something learned must say of its base: nothing where that is this base, or not known.
+
+    Args:
+        recorded: the hash of the base that it was learned on.
+        pipeline: the base that it is to be used on.
+        source: what was learned, for the error.
+        other_base: whether another base is meant to be taken, such as a fine-tune.
+
+    Raises:
+        UserError: it was learned on another base, and that is not meant.
+    """
+    if recorded is None or recorded == (here := base_hash(pipeline)):
+        return {}
+    if not other_base:
+        raise UserError(
+            f"{source} was learned on another base ({recorded}, not {here}): take that one, or learn it on this one; "
+            "where this one is a fine-tune of it, other_base=true says so"
+        )
+    return {"warning": f"learned on another base, {recorded}"}
+
+
 def _content(tensor: "torch.Tensor") -> memoryview:
     import torch
 

@@ -1,23 +1,31 @@
 """One image, four doors: the protocol through which every alignment method changes a frozen base model.
 
-    prompt       edit_prompts    the text conditioning, negative prompt included
-    noise        edit_latents    the initial latents
-    bottleneck   hook            the UNet's activations, e.g. its mid block
-    weights      swap_weights    the parameters, or a LoRA on them
+    begin           once, first: all pictures are known; deal, check, whatever needs all of them
+    swap_weights    WEIGHTS: the parameters, or a LoRA on them; in once, out at the end
+    edit_text       PROMPT: its words, before they are encoded
+    edit_prompts    PROMPT: the text conditioning, negative prompt included
+    edit_latents    NOISE: the initial latents
+    hook            BOTTLENECK: the denoiser's activations, e.g. a UNet's mid block
+    end_of_step     the latents that each step leaves
 
-A method implements the doors it goes through and inherits the others, which do nothing.
+Each is passed in this order, and in the order of the list by several interventions. `begin` and the weights come once
+for all pictures of a call, the others once for every chunk of them, `end_of_step` at every step. A method implements
+the doors it goes through and inherits the others, which do nothing.
 """
 
+import math
 from abc import abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from diffusion_base.conditioning import PromptEmbeddings
+from diffusion_base.errors import UserError
+from diffusion_base.pipeline import Pipeline
 from diffusion_base.plugins import resolve
 
 
@@ -27,14 +35,15 @@ class Context:
 
     Attributes:
         pipeline: the base.
-        prompts, negative_prompts, seeds: one entry a picture; row i of the batch is picture i.
+        prompts, negative_prompts, seeds: one entry a picture; row i of the batch is picture i. The prompts are as
+            asked for, whatever became of their words.
         records: what the manifest says of each picture; empty dicts where there is no manifest.
-        guided: whether classifier-free guidance doubles the UNet's batch.
-        step: index of the UNet's current call, −1 before the first.
+        guided: whether classifier-free guidance doubles the denoiser's batch.
+        step: index of the denoiser's current call, −1 before the first.
         timestep: that call's timestep, None before the first.
     """
 
-    pipeline: Any
+    pipeline: Pipeline
     prompts: list[str]
     negative_prompts: list[str]
     seeds: list[int]
@@ -45,22 +54,45 @@ class Context:
 
     @cached_property
     def conditional_rows(self) -> Tensor:
-        """Bool, over the UNet's batch: (2B,) with guidance, [unconditional…, conditional…]; else (B,), all True."""
+        """Bool, over the denoiser's batch: (2B,) with guidance, [unconditional…, conditional…]; else (B,), all True."""
         conditional = torch.ones(len(self.prompts), dtype=torch.bool, device=self.pipeline.device)
         return torch.cat([~conditional, conditional]) if self.guided else conditional
 
 
 class Intervention(Protocol):
-    """A method at inference: what it changes, through which doors, how strongly (0 = not at all, 1 = as trained)."""
+    """A method at inference: what it changes, through which doors, how strongly.
+
+    `diffusion_base.conformance` checks what any of them must keep to.
+    """
 
     strength: float = 1.0
-    reads: tuple[str, ...] | None = None
-    """What of a picture's record can change it, beside prompt and seed; None: anything may."""
+    """0 is not at all, 1 as trained. At 0 no door is passed: the pictures are the base's, bit for bit."""
+
+    @property
+    def reads(self) -> tuple[str, ...] | None:
+        """What of a picture's record can change it, beside prompt and seed; None: anything may."""
+        return None
+
+    def begin(self, context: Context) -> None:
+        """Get ready for all pictures of a call, of every chunk and process; once, before anything is changed.
+
+        It starts afresh: nothing of an earlier call may be left. What must be released belongs into `swap_weights`.
+
+        Raises:
+            UserError: a picture that the method can't make, before any is begun.
+        """
+        return None
 
     def swap_weights(self, context: Context) -> AbstractContextManager:
-        """Put weights in on entering and take them out on leaving; entered once for all pictures, before the prompts
-        are encoded, with the context of all of them."""
+        """Put weights in on entering and take them out on leaving; entered once, with the context of all pictures."""
         return nullcontext()
+
+    def edit_text(self, context: Context, prompts: list[str]) -> list[str]:
+        """Change the words of B prompts before they are encoded, so that no other intervention's work is undone.
+
+        What reads the prompt itself, a value encoder for instance, goes on reading `context.prompts`.
+        """
+        return prompts
 
     def edit_prompts(
         self, context: Context, conditional: PromptEmbeddings, unconditional: PromptEmbeddings
@@ -72,8 +104,8 @@ class Intervention(Protocol):
         """Change the initial noise (B, C, h, w), of unit variance: the scheduler's own scale comes after."""
         return latents
 
-    def hook(self, context: Context, unet: torch.nn.Module) -> AbstractContextManager:
-        """Hook the UNet for the length of one pipeline call; its batch is that of `context.conditional_rows`."""
+    def hook(self, context: Context, denoiser: torch.nn.Module) -> AbstractContextManager:
+        """Hook the denoiser for the length of one pipeline call; its batch is that of `context.conditional_rows`."""
         return nullcontext()
 
     def end_of_step(self, context: Context, latents: Tensor) -> Tensor:
@@ -85,7 +117,63 @@ class Intervention(Protocol):
         """JSON that identifies the method, its weights and its options; two runs with equal descriptions are one."""
 
 
-def load_intervention(spec: str, pipeline) -> Intervention:
+class Wrapped(Intervention):
+    """Another intervention, forwarded through every door; a subclass overrides what it changes."""
+
+    def __init__(self, inner: Intervention):
+        self.inner = inner
+
+    @property
+    def strength(self) -> float:
+        return self.inner.strength
+
+    @strength.setter
+    def strength(self, strength: float) -> None:
+        self.inner.strength = strength
+
+    @property
+    def reads(self) -> tuple[str, ...] | None:
+        return self.inner.reads
+
+    def begin(self, context: Context) -> None:
+        self.inner.begin(context)
+
+    def swap_weights(self, context: Context) -> AbstractContextManager:
+        return self.inner.swap_weights(context)
+
+    def edit_text(self, context: Context, prompts: list[str]) -> list[str]:
+        return self.inner.edit_text(context, prompts)
+
+    def edit_prompts(
+        self, context: Context, conditional: PromptEmbeddings, unconditional: PromptEmbeddings
+    ) -> tuple[PromptEmbeddings, PromptEmbeddings]:
+        return self.inner.edit_prompts(context, conditional, unconditional)
+
+    def edit_latents(self, context: Context, latents: Tensor) -> Tensor:
+        return self.inner.edit_latents(context, latents)
+
+    def hook(self, context: Context, denoiser: torch.nn.Module) -> AbstractContextManager:
+        return self.inner.hook(context, denoiser)
+
+    def end_of_step(self, context: Context, latents: Tensor) -> Tensor:
+        return self.inner.end_of_step(context, latents)
+
+    def describe(self) -> dict:
+        return self.inner.describe()
+
+
+def check_finite(**numbers: float) -> None:
+    """Refuse numbers by which nothing can be multiplied.
+
+    Raises:
+        UserError: one of them is nan or infinite.
+    """
+    for name, number in numbers.items():
+        if not math.isfinite(number):
+            raise UserError(f"{name} {number}: it must be a finite number")
+
+
+def load_intervention(spec: str, pipeline: Pipeline) -> Intervention:
     """Load the method that a command line names.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from diffusion_base.errors import UserError
 
@@ -62,7 +62,8 @@ def typed_options(load: Callable, given: Mapping[str, str], spec: str, reserved:
             known = ", ".join(parameters) or "none"
             raise UserError(f"{spec!r} has no option {name!r} (options: {known})")
         try:
-            options[name] = TypeAdapter(parameters[name].annotation).validate_python(text)
+            kind = TypeAdapter(parameters[name].annotation, config=ConfigDict(allow_inf_nan=False))
+            options[name] = kind.validate_python(text)
         except ValidationError as error:
             raise UserError(f"{spec!r}: option {name!r}: {error.errors()[0]['msg']}") from None
     for name, parameter in parameters.items():

@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from diffusion_base.conditioning import PromptEmbeddings, encode_negative_prompts, encode_prompts
 from diffusion_base.errors import UserError
 from diffusion_base.families import family_of
 from diffusion_base.identity import base_hash, json_hash
-from diffusion_base.intervention import Context, Intervention
+from diffusion_base.intervention import Context, Intervention, check_finite
+from diffusion_base.pipeline import Pipeline
 
 
 class Sampler:
@@ -21,7 +23,7 @@ class Sampler:
 
     def __init__(
         self,
-        pipeline,
+        pipeline: Pipeline,
         prompts: Sequence[str],
         seeds: Sequence[int],
         interventions: Sequence[Intervention] = (),
@@ -39,7 +41,8 @@ class Sampler:
         one_for_all = isinstance(negative_prompt, str)
         self.negative_prompts = [str(negative_prompt)] * len(prompts) if one_for_all else list(negative_prompt)
         self.records = [{} for _ in prompts] if records is None else list(records)
-        self.interventions = list(interventions)
+        self.given = list(interventions)
+        self.interventions = [each for each in self.given if each.strength != 0]  # at 0 it is the base, by any method
         self.num_inference_steps, self.guidance_scale = num_inference_steps, guidance_scale
         self.height, self.width = height, width
         self.mixed_precision = mixed_precision
@@ -47,6 +50,9 @@ class Sampler:
             raise UserError("prompts, seeds, negative prompts and records must be equally many")
         if mixed_precision not in ("no", "bf16"):
             raise UserError(f"mixed_precision must be no or bf16, not {mixed_precision}")
+        check_finite(guidance_scale=guidance_scale)
+        for intervention in self.given:
+            check_finite(strength=intervention.strength)  # it may have been set since
         # Chunks of one prompt follow each other. A chunk is encoded as one batch, for the bits that the pipeline gets.
         self.encode = lru_cache(8)(lambda prompts: encode_prompts(pipeline, list(prompts)))
         self.encode_negative = lru_cache(8)(lambda prompts: encode_negative_prompts(pipeline, list(prompts)))
@@ -62,6 +68,12 @@ class Sampler:
             self.family.is_guided(self.pipeline, self.guidance_scale),
         )
 
+    def begin(self) -> None:
+        """Make every intervention ready for all the pictures; before the first one, and before `weights_swapped`."""
+        context = self.context(range(len(self.prompts)))
+        for intervention in self.interventions:
+            intervention.begin(context)
+
     @contextmanager
     def weights_swapped(self) -> Iterator[None]:
         """Door 4, once for the whole call: weights are costly to move, and the text encoder's count for the prompts."""
@@ -75,7 +87,10 @@ class Sampler:
     def sample(self, rows: range) -> list[Image.Image]:
         """Make one chunk."""
         context = self.context(rows)
-        conditional = self.encode(tuple(context.prompts))
+        texts = list(context.prompts)
+        for intervention in self.interventions:
+            texts = intervention.edit_text(context, texts)
+        conditional = self.encode(tuple(texts))
         unconditional = self.encode_negative(tuple(context.negative_prompts))
         for intervention in self.interventions:
             conditional, unconditional = intervention.edit_prompts(context, conditional, unconditional)
@@ -95,7 +110,6 @@ class Sampler:
                 keep = denoiser.register_forward_hook(lambda _, __, output: (output[0].to(latents.dtype),))
                 stack.callback(keep.remove)
             if self.interventions:
-                inputs["callback_on_step_end"] = partial(self.end_of_step, context)
                 counter = denoiser.register_forward_pre_hook(partial(self.count_step, context), with_kwargs=True)
                 stack.callback(counter.remove)
             for intervention in self.interventions:
@@ -103,6 +117,7 @@ class Sampler:
             return self.pipeline(
                 **inputs,
                 latents=latents,
+                callback_on_step_end=partial(self.end_of_step, context),
                 generator=generators,  # for the schedulers that draw noise at each step
                 num_inference_steps=self.num_inference_steps,
                 guidance_scale=self.guidance_scale,
@@ -123,11 +138,29 @@ class Sampler:
         context.step += 1
         context.timestep = self.family.timestep(arguments, options)
 
-    def end_of_step(self, context: Context, _pipeline, _step: int, _timestep, tensors: dict) -> dict:
+    def end_of_step(self, context: Context, pipeline: Pipeline, step: int, _timestep, tensors: dict) -> dict:
         latents = tensors["latents"]
         for intervention in self.interventions:
             latents = intervention.end_of_step(context, latents)
+        if step == pipeline.num_timesteps - 1:
+            self.check_decodable(context, latents)
         return {"latents": latents}
+
+    def check_decodable(self, context: Context, latents: Tensor) -> None:
+        """Refuse latents that the decoder, which squares them, would turn into a black picture.
+
+        Raises:
+            UserError: naming the first such picture.
+        """
+        decodable = latents.float().square().flatten(1).sum(1).isfinite()
+        if decodable.all():
+            return
+        row = int(decodable.int().argmin())
+        strengths = [f"the strength {each.strength:g} of {type(each).__name__}" for each in self.interventions]
+        raise UserError(
+            f"the picture of {context.prompts[row]!r} with seed {context.seeds[row]} came to numbers too large to be a "
+            f"picture: lower {' or '.join([f'the guidance scale {self.guidance_scale:g}', *strengths])}"
+        )
 
     def identity(self) -> dict[str, Any]:
         """What decides the pictures (up to rounding); JSON."""
@@ -141,7 +174,7 @@ class Sampler:
             "negative_prompt": negative[0] if len(set(negative)) == 1 else negative,
             "size": [self.height, self.width],
             "mixed_precision": self.mixed_precision,
-            "interventions": [intervention.describe() for intervention in self.interventions],
+            "interventions": [intervention.describe() for intervention in self.given],
             "records": json_hash(self.records),
         }
         return json.loads(json.dumps(identity))

@@ -9,8 +9,17 @@ def load_intervention(
     probability: float = 1.0,
     unpadded: bool = False,
     strength: float = 1.0,
+    other_base: bool = False,
 ):
     """The `ValueToken` that `value_encoder:path?value=gender equality&probability=0.5` on a command line names."""
     from value_encoder.inference import ValueToken  # torch and transformers, only once they are needed
 
-    return ValueToken(path, value, pipeline=pipeline, probability=probability, unpadded=unpadded, strength=strength)
+    return ValueToken(
+        path,
+        value,
+        pipeline=pipeline,
+        probability=probability,
+        unpadded=unpadded,
+        strength=strength,
+        other_base=other_base,
+    )

@@ -13,9 +13,10 @@ from diffusion_base.conditioning import PromptEmbeddings, prepend_token
 from diffusion_base.errors import UserError
 from diffusion_base.families import family_of, sd
 from diffusion_base.families.text import tokenize
-from diffusion_base.identity import weights_hash
-from diffusion_base.intervention import Context, Intervention
+from diffusion_base.identity import learned_elsewhere, weights_hash
+from diffusion_base.intervention import Context, Intervention, Wrapped, check_finite
 from diffusion_base.noising import per_sample_generator
+from diffusion_base.pipeline import Pipeline
 from preference_data.schema import NOT_APPLICABLE
 
 
@@ -28,7 +29,7 @@ def value_tokens(encoder: CLIPTextModel, tokenizer, values: list[str], prompts: 
     return encoder(ids[:, :longest].to(encoder.device)).pooler_output
 
 
-def check_base(pipeline) -> None:
+def check_base(pipeline: Pipeline) -> None:
     """Refuse a base with several text encoders: which of them the value encoder should copy, no one has published."""
     if (family := family_of(pipeline)) is not sd:
         raise UserError(
@@ -53,9 +54,12 @@ class ValueToken(Intervention):
             is as short. The pictures of one batch must then have prompts of one length.
         strength: 0 is the base, 1 the token as trained; between (and beyond) the token moves on the line from the
             start-of-text embedding, which every prompt has in front anyway.
+        other_base: take an encoder that was trained on another base too, e.g. on a fine-tune of it, if its widths fit;
+            the description says so. An encoder that doesn't say what it was trained on is always taken.
 
     Raises:
-        UserError: no encoder there, or one that does not fit the base; a record's value that is no text.
+        UserError: no encoder there, or one of another base; a record's value that is no text; a probability that is no
+            share, or a strength that is not finite.
     """
 
     reads = ("value", "value_applied")
@@ -65,12 +69,14 @@ class ValueToken(Intervention):
         encoder: str | Path | CLIPTextModel,
         value: str | None = None,
         *,
-        pipeline,
+        pipeline: Pipeline,
         probability: float = 1.0,
         unpadded: bool = False,
         strength: float = 1.0,
+        other_base: bool = False,
     ):
         check_base(pipeline)
+        check_finite(strength=strength)
         if not 0 <= probability <= 1:
             raise UserError(f"probability must lie between 0 and 1, not {probability}")
         self.encoder = encoder if isinstance(encoder, CLIPTextModel) else load_value_encoder(encoder)
@@ -83,6 +89,8 @@ class ValueToken(Intervention):
             raise UserError(
                 f"the value encoder ({width} wide) does not fit this base ({base_width} wide): another base's?"
             )
+        recorded = self.encoder.config.to_dict().get("base_hash")
+        self.warning = learned_elsewhere(recorded, pipeline, "the value encoder", other_base)
 
     def applied_value(self, record: dict, seed: int) -> str | None:
         """The value whose token a picture gets, or None where it stays the base's."""
@@ -116,7 +124,7 @@ class ValueToken(Intervention):
     ) -> tuple[PromptEmbeddings, PromptEmbeddings]:
         """As `edit_prompts`, with each picture's own values: a token each in front of its prompt, in their order."""
         most = max(map(len, values))
-        if most == 0 or self.strength == 0:
+        if most == 0:
             return conditional, unconditional
         tokenizer, embeds = context.pipeline.tokenizer, conditional.embeds  # (B, T, D)
         if self.unpadded:
@@ -155,6 +163,7 @@ class ValueToken(Intervention):
             "probability": self.probability,
             "unpadded": self.unpadded,
             "strength": self.strength,
+            **self.warning,
         }
 
 
@@ -184,7 +193,7 @@ class Retriever(Protocol):
     def describe(self) -> dict: ...
 
 
-class AdaptiveValue(Intervention):
+class AdaptiveValue(Wrapped):
     """Put the token of each prompt's own value in front of it, as a retriever finds it; where none applies, the picture
     stays the base's, bit for bit.
 
@@ -195,38 +204,38 @@ class AdaptiveValue(Intervention):
     Args:
         retriever: has `retrieve_many(prompts)`, whose answers have `statement` (None: no value), `kind` ("harm" or
             "bias") and `statements` (all that apply), and `describe()`. It is asked about a prompt once.
-        encoder, pipeline, unpadded, strength: as in `ValueToken`.
+        encoder, pipeline, unpadded, strength, other_base: as in `ValueToken`.
         probability: share of pictures that get a bias value's token.
 
     Raises:
         UserError: see `ValueToken`.
     """
 
-    reads = ("value", "value_applied")
+    inner: ValueToken
 
     def __init__(
         self,
         retriever: Retriever,
         encoder: str | Path | CLIPTextModel,
         *,
-        pipeline,
+        pipeline: Pipeline,
         probability: float = 0.5,
         unpadded: bool = False,
         strength: float = 1.0,
+        other_base: bool = False,
     ):
-        self.token = ValueToken(
-            encoder, None, pipeline=pipeline, probability=probability, unpadded=unpadded, strength=strength
+        super().__init__(
+            ValueToken(
+                encoder,
+                pipeline=pipeline,
+                probability=probability,
+                unpadded=unpadded,
+                strength=strength,
+                other_base=other_base,
+            )
         )
         self.retriever = retriever
         self._known: dict[str, Retrieved] = {}
-
-    @property
-    def strength(self) -> float:
-        return self.token.strength
-
-    @strength.setter
-    def strength(self, strength: float) -> None:
-        self.token.strength = strength
 
     def edit_prompts(
         self, context: Context, conditional: PromptEmbeddings, unconditional: PromptEmbeddings
@@ -238,20 +247,20 @@ class AdaptiveValue(Intervention):
             self._known |= dict(zip(new, self.retriever.retrieve_many(new), strict=True))
         pictures = zip(context.prompts, context.records, context.seeds, strict=True)
         values = [self._values(*picture) for picture in pictures]
-        return self.token.with_values(context, values, conditional, unconditional)
+        return self.inner.with_values(context, values, conditional, unconditional)
 
     def _values(self, prompt: str, record: dict, seed: int) -> tuple[str, ...]:
         if "value" in record:
-            value = self.token.applied_value(record, seed)
+            value = self.inner.applied_value(record, seed)
             return (value,) if value else ()
         found = self._known[prompt]
         if found.kind == "harm":
             return tuple(found.statements) if record.get("value_applied") in (None, True) else ()
-        value = self.token.applied_value(record | {"value": found.statement}, seed)
+        value = self.inner.applied_value(record | {"value": found.statement}, seed)
         return (value,) if value else ()
 
     def describe(self) -> dict:
-        about = self.token.describe()
+        about = self.inner.describe()
         del about["value"]
         return about | {"method": "adaptive value", "retriever": self.retriever.describe()}
 

@@ -121,7 +121,9 @@ class LiVOTask(TrainingTask):
     def save(self, folder: Path) -> None:
         """Write `value_encoder/`: a CLIPTextModel with its tokenizer, which transformers alone can open."""
         folder = Path(folder) / "value_encoder"
-        self.value_encoder.config.save_pretrained(folder)
+        config = deepcopy(self.value_encoder.config)
+        config.base_hash = self.base_hash  # it says by itself which base it belongs to
+        config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         # the names with this prefix are those that every version of transformers reads
         state = self.value_encoder.state_dict()

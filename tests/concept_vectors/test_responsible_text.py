@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,11 +13,12 @@ from diffusion_base.conditioning import encode_prompts
 from diffusion_base.errors import UserError
 from diffusion_base.files import read_jsonl
 from diffusion_base.generation import generate
-from diffusion_base.intervention import Context, Intervention, load_intervention
+from diffusion_base.intervention import Intervention, load_intervention
 from miniature.world import HELD_OUT
 from tests.concept_vectors.test_inference import added
 from tests.concept_vectors.vector_files import random_vectors, write_vectors
 from tests.tiny import tiny_pipeline
+from value_encoder.inference import ValueToken, value_tokens
 
 BENCHMARK = Path(__file__).parents[2] / "concept_vectors" / "benchmark"
 CONCEPTS = ("man", "woman", "light", "brown", "dark", "anti_nudity", "anti_bloody", "anti_zombie")
@@ -102,18 +104,37 @@ def test_each_picture_gets_what_its_prompt_asks_for(pipeline, monkeypatch):
     )
 
 
-def test_rewriting_encodes_the_prompt_without_the_words(pipeline):
-    vectors = random_vectors(pipeline, concepts=CONCEPTS)
-    prompts = ["a fair-gender cook", "a cat"]
-    context = Context(pipeline, prompts, ["", ""], [0, 1], [{}, {}], guided=True)
-    before = encode_prompts(pipeline, prompts), encode_prompts(pipeline, ["", ""])
-    kept = ResponsibleText(vectors, pipeline=pipeline).edit_prompts(context, *before)
-    assert kept[0] is before[0] and kept[1] is before[1]
-    rewritten, negative = ResponsibleText(vectors, pipeline=pipeline, rewrite=True).edit_prompts(context, *before)
-    assert torch.equal(rewritten.embeds, encode_prompts(pipeline, ["a cook", "a cat"]).embeds)
-    assert negative is before[1]
-    averaged = TwoTrajectories(ResponsibleText(vectors, pipeline=pipeline, rewrite=True)).edit_prompts(context, *before)
-    assert torch.equal(averaged[0].embeds, rewritten.embeds)
+def test_rewriting_is_the_picture_of_the_prompt_without_the_words(pipeline):
+    """In a prompt that asks for blood to be kept out, with vectors of nothing, so that the words alone count."""
+    nothing = random_vectors(pipeline, concepts=CONCEPTS, scale=0.0)
+    seeds, options = [0, 1], {"num_inference_steps": 2, "progress": False}
+    prompts, plain = ["a knight without blood", "a cat"], ["a knight", "a cat"]
+    kept, rewritten = (ResponsibleText(nothing, pipeline=pipeline, rewrite=rewrite) for rewrite in (False, True))
+    with_words, without = (generate(pipeline, texts, seeds, **options) for texts in (prompts, plain))
+    for method, expected in ((kept, with_words), (rewritten, without), (TwoTrajectories(rewritten), without)):
+        assert np.array_equal(generate(pipeline, prompts, seeds, [method], **options), expected)
+
+
+def test_a_rewritten_prompt_keeps_its_value_token(pipeline):
+    """Before or behind the rewriting in the list; the token is that of the prompt as it was asked for."""
+    text = ResponsibleText(random_vectors(pipeline, concepts=CONCEPTS), pipeline=pipeline, rewrite=True)
+    encoder, seen = tiny_pipeline(seed=1).text_encoder, []
+
+    class Embeddings(Intervention):
+        def describe(self):
+            return {}
+
+        def edit_prompts(self, context, conditional, unconditional):
+            seen.append(conditional.embeds)
+            return conditional, unconditional
+
+    token = ValueToken(encoder, "gender equality", pipeline=pipeline)
+    for pair in ([token, text], [text, token]):
+        generate(pipeline, ["a fair-gender cook"], [0], [*pair, Embeddings()], num_inference_steps=1, progress=False)
+    expected = value_tokens(encoder, pipeline.tokenizer, ["gender equality"], ["a fair-gender cook"])
+    for embeds in seen:
+        assert torch.equal(embeds[:, 0], expected)
+        assert torch.equal(embeds[:, 1:], encode_prompts(pipeline, ["a cook"]).embeds[:, :76])
 
 
 class NothingIsMade(Intervention):
