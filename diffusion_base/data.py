@@ -1,32 +1,63 @@
 """Pictures and manifests from disk: every fault names its file, and its line where there is one."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 from torch import Tensor
 
 from diffusion_base.errors import UserError
 
+RGB_KINDS = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}  # PIL's modes that it turns into RGB rightly
+WHITE_AT_65535 = {"PNG", "PPM", "JPEG2000"}  # formats whose grey PIL reads so, if it is deeper than 8 bits
+
 
 def load_image(path: Path) -> Image.Image:
-    """A picture in RGB, upright.
+    """A picture in RGB, upright: the one way in which pictures are read.
+
+    Grey of 16 bits is scaled, what is transparent lies on white, of moving pictures the first one counts.
 
     Raises:
-        UserError: the file is missing, truncated or no picture.
+        UserError: the file is missing, truncated or no picture; or what is white in it can't be known, as of floating
+            point, 32-bit integers and Lab.
     """
     try:
         with Image.open(path) as file:
             file.load()
-            image: Image.Image = ImageOps.exif_transpose(file)
-            if "transparency" in image.info:  # a palette's transparent entries
-                image = image.convert("RGBA")
+            upright: Image.Image = ImageOps.exif_transpose(file)
+            image = _eight_bits(upright) if _has_sixteen_bits(file) else upright
+            if image.has_transparency_data:
+                image = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            elif image.mode not in RGB_KINDS:
+                raise UserError(
+                    f"{path}: its pixels ({file.format}, {image.mode}) can't be turned into RGB without guessing what "
+                    "is white; save it in RGB, or in grey of 8 bits"
+                )
             return image.convert("RGB")
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such picture") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: not a picture, or a damaged one ({error}); replace it or take it out") from None
+
+
+def _has_sixteen_bits(file: Any) -> bool:
+    """Whether an opened picture is grey from 0 to 65535."""
+    if file.format == "TIFF":
+        tags = file.tag_v2
+        black_is_zero, bits = tags.get(PHOTOMETRIC_INTERPRETATION) == 1, tags.get(BITSPERSAMPLE)
+        return file.mode.startswith("I;16") and black_is_zero and bits == (16,)
+    return (file.mode == "I" or file.mode.startswith("I;16")) and file.format in WHITE_AT_65535
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits by its high bytes, as PIL reads colours of 16 bits; a transparent grey is white."""
+    values = np.asarray(image)
+    clear = values == image.info.get("transparency", -1)
+    return Image.fromarray(np.where(clear, 255, values >> 8).astype(np.uint8))
 
 
 def square(image: Image.Image, resolution: int, crop: tuple[float, float] = (0.5, 0.5)) -> Image.Image:

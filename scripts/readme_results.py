@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from diffusion_base.arguments import parse
+from diffusion_base.data import load_image
 from diffusion_base.errors import UserError, run
 from evaluation.figures.from_scores import by, in_words
 from evaluation.scores.scoring import read_set
@@ -45,12 +46,11 @@ def picture(run: Path, scale: int = 2, gap: int = 4) -> Image.Image:
     for name, shown in COLUMNS:
         base, livo = (first_pictures(run / method / "imgs" / name) for method in ("base", "livo"))
         pairs += [(base[prompt], livo[prompt]) for prompt in list(base)[shown]]
-    side = Image.open(pairs[0][0]).width * scale
+    side = load_image(pairs[0][0]).width * scale
     sheet = Image.new("RGB", (len(pairs) * (side + gap) - gap, 2 * side + gap), "white")
     for column, pair in enumerate(pairs):
         for row, path in enumerate(pair):
-            with Image.open(path) as image:
-                enlarged = image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+            enlarged = load_image(path).resize((side, side), Image.Resampling.LANCZOS)
             sheet.paste(enlarged, (column * (side + gap), row * (side + gap)))
     return sheet
 
