@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from diffusion_base.arguments import BaseArguments, Count, parse
-from diffusion_base.conditioning import encode_prompts, prepend_token, tokenize
+from diffusion_base.conditioning import encode_prompts, prepend_token
 from diffusion_base.errors import run
+from diffusion_base.families.text import tokenize
 from diffusion_base.latents import encode_live
-from diffusion_base.noising import add_noise, draw_noise, draw_timesteps, per_sample_error, target
+from diffusion_base.noising import draw_noise, per_sample_error
 from diffusion_base.pipeline import load_pipeline
 from diffusion_base.processes import usable_device
 from diffusion_base.training.cpu_attention import Float32Attention
@@ -49,20 +50,20 @@ class Arguments:
 def published(task: LiVOTask, pipeline, batch: dict) -> Tensor:
     """The loss of B pairs, (B,)."""
     steps, indices, size = batch["step"].tolist(), batch["index"].tolist(), len(batch["prompt"])
-    unet, scheduler = task.frozen["unet"], task.scheduler
+    unet, process = task.frozen["unet"], task.process
     with torch.no_grad():
         sides = [encode_live(pipeline.vae, batch[side], task.seed, steps, indices) for side in ("winner", "loser")]
         prompt = encode_prompts(pipeline, batch["prompt"]).embeds
     noise = draw_noise(sides[0].shape[1:], task.seed, steps, indices).to(sides[0])
-    timesteps = draw_timesteps(scheduler.config.num_train_timesteps, task.seed, steps, indices).to(noise.device)
+    timesteps = process.draw_timesteps(task.seed, steps, indices).to(noise.device)
     texts = [f"{value}, {text}" for value, text in zip(batch["value"], batch["prompt"], strict=True)]
     token = task.value_encoder(tokenize(task.tokenizer, texts).to(noise.device)).pooler_output
     aligned = prepend_token(token, prompt, length=prompt.shape[1])
 
     def error(latents: Tensor, conditioning: Tensor) -> Tensor:
-        noisy = add_noise(scheduler, latents, noise, timesteps)
+        noisy = process.add_noise(latents, noise, timesteps)
         predicted = unet(noisy.to(unet.dtype), timesteps, conditioning.to(unet.dtype)).sample
-        return per_sample_error(predicted, target(scheduler, latents, noise, timesteps))
+        return per_sample_error(predicted, process.target(latents, noise, timesteps))
 
     errors = [error(side, conditioning) for conditioning in (aligned, prompt) for side in sides]
     assert all(len(each) == size for each in errors)

@@ -14,8 +14,7 @@ from diffusion_base.errors import UserError
 from diffusion_base.families import family_of
 from diffusion_base.identity import base_hash
 from diffusion_base.latents import encode_live
-from diffusion_base.noising import add_noise, draw_noise, draw_timesteps, min_snr_weight, per_sample_error, target
-from diffusion_base.pipeline import training_scheduler
+from diffusion_base.noising import Noised, noised, per_sample_error
 from diffusion_base.training.task import TrainingTask
 
 
@@ -67,7 +66,7 @@ class ConceptTask(TrainingTask):
         self.frozen = nn.ModuleDict({n: m for n, m in pipeline.components.items() if isinstance(m, nn.Module)})
         self.frozen.to(frozen_dtype)
         self.prompts = CachedPrompts(pipeline)
-        self.scheduler = training_scheduler(pipeline)
+        self.process = family_of(pipeline).forward_process(pipeline)
         self.pipeline, self.size = pipeline, (size, size)
         if gradient_checkpointing:
             pipeline.unet.enable_gradient_checkpointing()
@@ -78,11 +77,7 @@ class ConceptTask(TrainingTask):
         latents = batch["picture"]  # (B, C, h, w)
         if self.live:
             latents = encode_live(self.frozen["vae"], latents, self.seed, steps, indices)
-        noise = draw_noise(latents.shape[1:], self.seed, steps, indices).to(latents.device)
-        timesteps = draw_timesteps(self.scheduler.config.num_train_timesteps, self.seed, steps, indices)
-        timesteps = timesteps.to(latents.device)
-        noisy = add_noise(self.scheduler, latents, noise, timesteps)
-        goal = target(self.scheduler, latents, noise, timesteps)
+        x = noised(latents, self.process, seed=self.seed, steps=steps, indices=indices, snr_gamma=self.snr_gamma)
 
         shift = torch.tensordot(batch["concepts"].to(self.vectors), self.vectors, dims=1)  # (B, C, h, w)
         hidden: list[Tensor] = []
@@ -92,13 +87,12 @@ class ConceptTask(TrainingTask):
             return shift.to(own.dtype)
 
         with added_to_mid_block(self.frozen["unet"], addition):
-            prediction = self.predict(noisy, timesteps, batch["prompt"])
-        weight = None if self.snr_gamma is None else min_snr_weight(self.scheduler, timesteps, self.snr_gamma)
-        return concept_loss(per_sample_error(prediction, goal), shift, hidden[0], weight=weight)
+            prediction = self.predict(x, batch["prompt"])
+        return concept_loss(per_sample_error(prediction, x.target), shift, hidden[0], weight=x.weight)
 
-    def predict(self, noisy: Tensor, timesteps: Tensor, prompts: list[str]) -> Tensor:
+    def predict(self, x: Noised, prompts: list[str]) -> Tensor:
         """(B, C, h, w)"""
-        return family_of(self.pipeline).predict(self.pipeline, noisy, timesteps, self.prompts(prompts), self.size)
+        return family_of(self.pipeline).predict(self.pipeline, x.x_t, x.t, self.prompts(prompts), self.size)
 
     def learned(self) -> ConceptVectors:
         """The vectors as they are now."""

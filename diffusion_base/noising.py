@@ -1,4 +1,4 @@
-"""The forward process: timesteps, noise, target, per-sample error. Pure: tensors and the scheduler's config.
+"""The forward process: timesteps, noise, target, weight, per-sample error. Pure: tensors and the scheduler's config.
 
 Randomness is a function of (seed, step, sample), never of history: a resumed run and a run on several processes draw
 what one uninterrupted process would.
@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from diffusion_base.errors import UserError
 
 
 def per_sample_generator(seed: int, step: int, index: int, stream: str = "noise") -> torch.Generator:
@@ -53,43 +55,9 @@ def draw_timesteps(
     )
 
 
-def add_noise(scheduler, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """x_t (B, C, H, W) = √ᾱ_t x_0 + √(1 − ᾱ_t) ε; timesteps (B,)."""
-    return scheduler.add_noise(latents, noise, timesteps)
-
-
-def target(scheduler, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """What the network is asked to predict: the noise, or the velocity √ᾱ_t ε − √(1 − ᾱ_t) x_0 (Salimans & Ho 2022)."""
-    match scheduler.config.prediction_type:
-        case "epsilon":
-            return noise
-        case "v_prediction":
-            return scheduler.get_velocity(latents, noise, timesteps)
-        case other:
-            raise ValueError(f"prediction_type must be epsilon or v_prediction, not {other}")
-
-
 def per_sample_error(prediction: Tensor, target: Tensor) -> Tensor:
     """L (B,): mean over C, H, W of the squared difference, in float32 whatever the precision of the network."""
     return (prediction.float() - target.float()).square().flatten(1).mean(1)
-
-
-def snr(scheduler, timesteps: Tensor) -> Tensor:
-    """Signal-to-noise ratio ᾱ_t / (1 − ᾱ_t), (B,)."""
-    alpha_bar = scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
-    return alpha_bar / (1 - alpha_bar)
-
-
-def min_snr_weight(scheduler, timesteps: Tensor, gamma: float) -> Tensor:
-    """Min-SNR weight of each sample's error, (B,) (Hang et al. 2023, with LiVO's form for the velocity).
-
-    min(snr, γ)/snr for epsilon prediction and that + 1 for velocity; 1 where snr = 0 (a zero terminal SNR).
-    """
-    ratio = snr(scheduler, timesteps)
-    weight = ratio.clamp(max=gamma) / ratio
-    if scheduler.config.prediction_type == "v_prediction":
-        weight = weight + 1
-    return torch.where(ratio == 0, 1.0, weight)
 
 
 class ForwardProcess(Protocol):
@@ -118,18 +86,103 @@ class Diffusion:
 
     Attributes:
         scheduler: a DDPMScheduler.
+
+    Raises:
+        UserError: the scheduler says that the network predicts something else.
     """
 
     scheduler: Any
 
+    def __post_init__(self) -> None:
+        if self.scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
+            raise UserError(
+                f"the base's scheduler says that its network predicts {self.scheduler.config.prediction_type!r}; only"
+                " epsilon and v_prediction can be trained (--prediction_type, if it says so wrongly)"
+            )
+
     def draw_timesteps(self, seed: int, steps: Sequence[int] | Tensor, indices: Sequence[int] | Tensor) -> Tensor:
+        """(B,), long, uniform."""
         return draw_timesteps(self.scheduler.config.num_train_timesteps, seed, steps, indices)
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        return add_noise(self.scheduler, latents, noise, timesteps)
+        """x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε"""
+        return self.scheduler.add_noise(latents, noise, timesteps)
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        return target(self.scheduler, latents, noise, timesteps)
+        """The noise, or the velocity √ᾱ_t ε − √(1 − ᾱ_t) x_0 (Salimans & Ho 2022)."""
+        if self.scheduler.config.prediction_type == "epsilon":
+            return noise
+        return self.scheduler.get_velocity(latents, noise, timesteps)
+
+    def snr(self, timesteps: Tensor) -> Tensor:
+        """Signal-to-noise ratio ᾱ_t / (1 − ᾱ_t), (B,)."""
+        alpha_bar = self.scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
+        return alpha_bar / (1 - alpha_bar)
 
     def weight(self, timesteps: Tensor, snr_gamma: float | None = None) -> Tensor | None:
-        return None if snr_gamma is None else min_snr_weight(self.scheduler, timesteps, snr_gamma)
+        """The min-SNR weight (Hang et al. 2023, with LiVO's form for the velocity).
+
+        min(snr, γ)/snr for epsilon prediction and that + 1 for velocity; 1 where snr = 0 (a zero terminal SNR).
+        """
+        if snr_gamma is None:
+            return None
+        ratio = self.snr(timesteps)
+        weight = ratio.clamp(max=snr_gamma) / ratio
+        if self.scheduler.config.prediction_type == "v_prediction":
+            weight = weight + 1
+        return torch.where(ratio == 0, 1.0, weight)
+
+
+@dataclass(frozen=True)
+class Noised:
+    """What the network sees of B pictures, and what it is asked for.
+
+    Attributes:
+        x_t: (B, C, h, w); t: (B,), as the network is told it.
+        target: (B, C, h, w), for `per_sample_error`.
+        weight: of that error, (B,); None for no weight.
+    """
+
+    x_t: Tensor
+    t: Tensor
+    target: Tensor
+    weight: Tensor | None
+
+
+def noised(
+    latents: Tensor,
+    process: ForwardProcess,
+    *,
+    seed: int,
+    steps: Sequence[int],
+    indices: Sequence[int],
+    timesteps: Tensor | None = None,
+    snr_gamma: float | None = None,
+    noise_offset: float = 0.0,
+    input_perturbation: float = 0.0,
+) -> Noised:
+    """Noise a batch for training: everything that comes before the network.
+
+    Args:
+        latents: x_0 of B samples; or of B samples n pictures each, (n·B, C, h, w), all first ones before all second
+            ones: the pictures of a sample (preferred and dispreferred) share its noise and its timestep.
+        process: the base's, `family_of(pipeline).forward_process(pipeline)`.
+        seed, steps, indices: what everything drawn is a function of; one step and index a sample, (B,).
+        timesteps: (B,), instead of drawn ones.
+        snr_gamma: γ of the min-SNR weight, None for no weight.
+        noise_offset: times noise that is one number a channel, added to the noise (Guttenberg 2023); 0 for none.
+        input_perturbation: times more noise, which the network sees but is not asked for (Ning et al. 2023).
+    """
+    shape, pictures = latents.shape[1:], len(latents) // len(steps)
+    noise = draw_noise(shape, seed, steps, indices)
+    if noise_offset:
+        noise = noise + noise_offset * draw_noise((shape[0], 1, 1), seed, steps, indices, "noise offset")
+    added = noise
+    if input_perturbation:
+        added = noise + input_perturbation * draw_noise(shape, seed, steps, indices, "perturbation")
+    noise, added = (each.to(latents).repeat(pictures, 1, 1, 1) for each in (noise, added))
+    t = process.draw_timesteps(seed, steps, indices) if timesteps is None else timesteps
+    t = t.to(latents.device).repeat(pictures)
+    return Noised(
+        process.add_noise(latents, added, t), t, process.target(latents, noise, t), process.weight(t, snr_gamma)
+    )

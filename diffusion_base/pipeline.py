@@ -10,7 +10,6 @@ import diffusers
 import torch
 import transformers
 from diffusers import (
-    DDPMScheduler,
     DiffusionPipeline,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
@@ -19,7 +18,7 @@ from diffusers import (
 from safetensors import SafetensorError
 
 from diffusion_base.errors import UserError
-from diffusion_base.families import FAMILIES, family_of, known
+from diffusion_base.families import FAMILIES, known
 from diffusion_base.processes import usable_device
 
 Pipeline: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline | StableDiffusion3Pipeline
@@ -78,12 +77,6 @@ def load_pipeline(
         module.requires_grad_(False).eval()
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(where)
-
-
-def training_scheduler(pipeline) -> DDPMScheduler:
-    """The forward process of the base's own noise schedule, for `noising`."""
-    process: Any = family_of(pipeline).forward_process(pipeline)
-    return process.scheduler
 
 
 def _modules(pipeline: Any) -> list[tuple[str, torch.nn.Module]]:

@@ -147,7 +147,8 @@ class DenoisingTask(TrainingTask):
     ):
         super().__init__()
         self.unet, self.text_encoder, self.tokenizer = unet, text_encoder.requires_grad_(False), tokenizer
-        self.scaling, self.scheduler = scaling, DDPMScheduler.from_config(build_scheduler().config)
+        self.scaling = scaling
+        self.process = noising.Diffusion(DDPMScheduler.from_config(build_scheduler().config))
         if compiled:
             self.unet.set_attn_processor(AttnProcessor())  # which the compiler fuses
             self.unet.compile()
@@ -155,17 +156,13 @@ class DenoisingTask(TrainingTask):
 
     def forward(self, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
         latents = batch["latents"] * self.scaling
-        steps, indices = batch["step"], batch["index"]
-        noise = noising.draw_noise(latents.shape[1:], 4, steps, indices).to(latents)
-        timesteps = noising.draw_timesteps(self.scheduler.config.num_train_timesteps, 5, steps, indices).to(
-            latents.device
-        )
+        steps, indices = batch["step"].tolist(), batch["index"].tolist()
+        timesteps = self.process.draw_timesteps(5, steps, indices)
+        x = noising.noised(latents, self.process, seed=4, steps=steps, indices=indices, timesteps=timesteps)
         ids = self.tokenizer(batch["caption"], padding="max_length", truncation=True, return_tensors="pt").input_ids
         with torch.no_grad():
             context = self.text_encoder(ids.to(latents.device)).last_hidden_state
-        noisy = noising.add_noise(self.scheduler, latents, noise, timesteps)
-        target = noising.target(self.scheduler, latents, noise, timesteps)
-        return noising.per_sample_error(self.unet(noisy, timesteps, context).sample, target), {}
+        return noising.per_sample_error(self.unet(x.x_t, x.t, context).sample, x.target), {}
 
     def save(self, folder: Path) -> None:
         self.unet.save_pretrained(folder / "unet")

@@ -2,16 +2,17 @@
 
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from diffusion_base.conditioning import CachedPrompts, prepend_token
+from diffusion_base.conditioning import CachedPrompts, PromptEmbeddings, prepend_token
+from diffusion_base.families import family_of
 from diffusion_base.identity import base_hash
 from diffusion_base.latents import encode_live
-from diffusion_base.noising import add_noise, draw_noise, draw_timesteps, min_snr_weight, per_sample_error, target
-from diffusion_base.pipeline import training_scheduler
+from diffusion_base.noising import Noised, noised, per_sample_error
 from diffusion_base.training.task import TrainingTask
 from value_encoder.inference import check_base, value_tokens
 from value_encoder.loss import livo_loss
@@ -23,9 +24,7 @@ class LiVOTask(TrainingTask):
     Args:
         pipeline: the base in float32, frozen.
         beta, alpha, gamma1, gamma2: as in `livo_loss`.
-        snr_gamma: γ of the min-SNR weight, None for no weight.
-        noise_offset: times noise that is one number a channel, added to the noise (Guttenberg 2023); 0 for none.
-        input_perturbation: times more noise, which the network sees but is not asked for (Ning et al. 2023).
+        snr_gamma, noise_offset, input_perturbation: as in `noised`.
         prediction_type: what the network predicts, "epsilon" or "v_prediction"; None takes the base's own.
         seed: of noise and timesteps.
         live: whether batches hold pixels, which are encoded here, instead of latents.
@@ -57,8 +56,12 @@ class LiVOTask(TrainingTask):
         check_base(pipeline)
         self.base_hash = base_hash(pipeline)
         self.settings = {"beta": beta, "alpha": alpha, "gamma1": gamma1, "gamma2": gamma2}
-        self.snr_gamma, self.seed, self.live = snr_gamma, seed, live
-        self.noise_offset, self.input_perturbation = noise_offset, input_perturbation
+        self.noising: dict[str, Any] = {
+            "snr_gamma": snr_gamma,
+            "noise_offset": noise_offset,
+            "input_perturbation": input_perturbation,
+        }
+        self.pipeline, self.seed, self.live = pipeline, seed, live
         # copied before the base loses precision
         self.value_encoder = deepcopy(pipeline.text_encoder).float().requires_grad_(True)
         self.tokenizer = pipeline.tokenizer
@@ -66,9 +69,7 @@ class LiVOTask(TrainingTask):
             {"unet": pipeline.unet, "text_encoder": pipeline.text_encoder, "vae": pipeline.vae}
         ).to(frozen_dtype)
         self.prompts = CachedPrompts(pipeline)
-        self.scheduler = training_scheduler(pipeline)
-        if prediction_type is not None:
-            self.scheduler.register_to_config(prediction_type=prediction_type)
+        self.process = family_of(pipeline).forward_process(pipeline, prediction_type)
         if gradient_checkpointing:
             pipeline.unet.enable_gradient_checkpointing()
             self.value_encoder.activation_checkpointing_enable()
@@ -79,44 +80,30 @@ class LiVOTask(TrainingTask):
         latents = torch.cat([batch["preferred"], batch["dispreferred"]])  # (2B, C, h, w): one batch for both
         if self.live:
             latents = encode_live(self.frozen["vae"], latents, self.seed, steps * 2, indices * 2)
-        noise, added = (n.to(latents.device).repeat(2, 1, 1, 1) for n in self.draw(latents.shape[1:], steps, indices))
-        timesteps = draw_timesteps(self.scheduler.config.num_train_timesteps, self.seed, steps, indices)
-        timesteps = timesteps.to(latents.device)
+        x = noised(latents, self.process, seed=self.seed, steps=steps, indices=indices, **self.noising)
 
         prompt = self.prompts(batch["prompt"]).embeds  # (B, 77, D)
         token = value_tokens(self.value_encoder, self.tokenizer, batch["value"], batch["prompt"])  # (B, D)
         aligned = prepend_token(token, prompt, length=prompt.shape[1])
 
-        noisy = add_noise(self.scheduler, latents, added, timesteps.repeat(2))
-        goal = target(self.scheduler, latents, noise, timesteps.repeat(2))
         with torch.no_grad():  # first, so that its activations are gone before the policy's graph is kept
-            reference = self.predict(noisy, timesteps, prompt)
-        policy = self.predict(noisy, timesteps, aligned)
+            reference = self.predict(x, prompt)
+        policy = self.predict(x, aligned)
 
-        weight = None if self.snr_gamma is None else min_snr_weight(self.scheduler, timesteps, self.snr_gamma)
         loss, metrics = livo_loss(
-            *per_sample_error(policy, goal).chunk(2),
-            *per_sample_error(reference, goal).chunk(2),
+            *per_sample_error(policy, x.target).chunk(2),
+            *per_sample_error(reference, x.target).chunk(2),
             **self.settings,
-            weight=weight,
+            weight=None if x.weight is None else x.weight.chunk(2)[0],
         )
         # how far the token moves the prediction at all, whichever way
         metrics["drift"] = per_sample_error(policy.detach(), reference).unflatten(0, (2, -1)).mean(0)
         return loss, metrics
 
-    def draw(self, shape: torch.Size, steps: list[int], indices: list[int]) -> tuple[Tensor, Tensor]:
-        """The noise that the network is asked for, and the one that is added: (B, C, h, w) each, mostly the same."""
-        noise = draw_noise(shape, self.seed, steps, indices)
-        if self.noise_offset:
-            noise = noise + self.noise_offset * draw_noise((shape[0], 1, 1), self.seed, steps, indices, "noise offset")
-        if not self.input_perturbation:
-            return noise, noise
-        return noise, noise + self.input_perturbation * draw_noise(shape, self.seed, steps, indices, "perturbation")
-
-    def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Tensor) -> Tensor:
-        """Both pictures of B pairs in one pass: (2B, C, h, w) from conditioning (B, T, D) and timesteps (B,)."""
-        unet = self.frozen["unet"]
-        return unet(noisy.to(unet.dtype), timesteps.repeat(2), conditioning.to(unet.dtype).repeat(2, 1, 1)).sample
+    def predict(self, x: Noised, conditioning: Tensor) -> Tensor:
+        """Both pictures of B pairs in one pass: (2B, C, h, w) from conditioning (B, T, D)."""
+        text = PromptEmbeddings(conditioning.repeat(2, 1, 1))
+        return family_of(self.pipeline).predict(self.pipeline, x.x_t, x.t, text)
 
     def save(self, folder: Path) -> None:
         """Write `value_encoder/`: a CLIPTextModel with its tokenizer, which transformers alone can open."""

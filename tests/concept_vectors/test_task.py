@@ -40,7 +40,7 @@ def test_parity_with_the_papers_loss(kind, per_channel, snr_gamma):
     """Picture by picture, with a plain hook and a graph through everything: loss and gradient to relative 1e-5."""
     task, batch = make_task(kind, per_channel=per_channel, snr_gamma=snr_gamma), make_batch()
     pipeline = tiny_pipeline(kind)
-    alpha_bar, velocity = task.scheduler.alphas_cumprod, kind == "sd2"
+    alpha_bar, velocity = task.process.scheduler.alphas_cumprod, kind == "sd2"
     noise = draw_noise((4, 8, 8), 0, batch["step"], batch["index"])
     t = draw_timesteps(1000, 0, batch["step"], batch["index"])
     vectors = task.vectors.detach().clone().requires_grad_(True)

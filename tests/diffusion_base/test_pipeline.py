@@ -8,8 +8,9 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 
 from diffusion_base.errors import UserError
+from diffusion_base.families import family_of
 from diffusion_base.identity import base_hash
-from diffusion_base.pipeline import load_pipeline, training_scheduler
+from diffusion_base.pipeline import load_pipeline
 from tests.tiny import tiny_folder, tiny_pipeline
 
 
@@ -18,11 +19,12 @@ def test_load(tmp_path, kind):
     pipeline = load_pipeline(tiny_folder(tmp_path / kind, kind), device="cpu")
     assert isinstance(pipeline.scheduler, DPMSolverMultistepScheduler)
     prediction_type = "v_prediction" if kind == "sd2" else "epsilon"
-    assert training_scheduler(pipeline).config.prediction_type == pipeline.scheduler.config.prediction_type
+    trained_on = family_of(pipeline).forward_process(pipeline).scheduler
+    assert trained_on.config.prediction_type == pipeline.scheduler.config.prediction_type
     assert pipeline.scheduler.config.prediction_type == prediction_type
     for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         assert not module.training and not any(parameter.requires_grad for parameter in module.parameters())
-    assert torch.equal(training_scheduler(pipeline).alphas_cumprod, pipeline.scheduler.alphas_cumprod)
+    assert torch.equal(trained_on.alphas_cumprod, pipeline.scheduler.alphas_cumprod)
 
 
 @pytest.mark.parametrize(

@@ -25,18 +25,6 @@ def make_task(kind="sd1", **options):
     return task
 
 
-def test_offset_and_perturbation_of_the_noise():
-    """Offset: one number a channel is added to what is asked for. Perturbation: only what is seen has more noise."""
-    shape, steps, indices = torch.Size((4, 8, 8)), [3, 3], [5, 0]
-    plain, same = make_task().draw(shape, steps, indices)
-    assert same is plain
-    shifted, added = make_task(noise_offset=0.5).draw(shape, steps, indices)
-    offsets = (shifted - plain).flatten(2)
-    assert added is shifted and offsets.std(-1).max() < 1e-6 and offsets[..., 0].unique().numel() == 8
-    asked, seen = make_task(input_perturbation=0.5).draw(shape, steps, indices)
-    assert torch.equal(asked, plain) and 0.3 < (seen - asked).std() < 0.7
-
-
 def test_another_prediction_type_is_another_target():
     losses = [make_task(prediction_type=kind)(make_batch())[0] for kind in (None, "epsilon", "v_prediction")]
     assert torch.equal(losses[0], losses[1]) and not torch.allclose(losses[0], losses[2])
@@ -64,8 +52,8 @@ def encode(model, tokenizer, texts):
 def four_passes(task, batch, snr_gamma):
     """LiVO's published loss of a batch: one UNet pass for each of θ(w), θ(l), ref(w), ref(l)."""
     unet, text_encoder = task.frozen["unet"], task.frozen["text_encoder"]
-    alpha_bar = task.scheduler.alphas_cumprod
-    velocity = task.scheduler.config.prediction_type == "v_prediction"
+    alpha_bar = task.process.scheduler.alphas_cumprod
+    velocity = task.process.scheduler.config.prediction_type == "v_prediction"
     noise = draw_noise((4, 8, 8), task.seed, batch["step"], batch["index"])
     t = draw_timesteps(1000, task.seed, batch["step"], batch["index"])
     signal, sigma = (x[:, None, None, None].sqrt() for x in (alpha_bar[t], 1 - alpha_bar[t]))
