@@ -1,9 +1,12 @@
 """One kind of error for everything a user can put right, and the way a script reports it."""
 
 import errno
+import os
+import select
+import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 # not ours to put right: no room, no permission, a file where a folder should be, a name that is too long
 OF_THE_DISK = {
@@ -19,8 +22,25 @@ class UserError(Exception):
 def run(main: Callable[[], object]) -> NoReturn:
     """Run a script's `main` and exit: 0 when it returns, 130 after Ctrl-C.
 
-    After a UserError or a fault of the disk: 2, with one line on stderr.
+    After a UserError or a fault of the disk: 2, with one line on stderr. Where the reader of the output has left, as
+    `head` does: 141, silently.
     """
+    try:
+        try:
+            _run(main)
+        finally:
+            sys.stdout.flush()  # at the interpreter's own end it would be too late to say nothing
+    except BrokenPipeError:
+        broken = [stream for stream in (sys.stdout, sys.stderr) if _without_reader(stream)]
+        if not broken:
+            raise  # another pipe, such as a worker's
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in broken:
+            os.dup2(nowhere, stream.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _run(main: Callable[[], object]) -> NoReturn:
     try:
         main()
     except UserError as error:
@@ -34,3 +54,9 @@ def run(main: Callable[[], object]) -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
+
+
+def _without_reader(stream: TextIO) -> bool:
+    poll = select.poll()
+    poll.register(stream.fileno(), select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

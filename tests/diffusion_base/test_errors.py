@@ -1,6 +1,10 @@
 """What a script says and returns when something goes wrong."""
 
 import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +37,40 @@ def test_one_line_and_a_code(error, code, line, capsys):
         run(raising(error))
     assert stopped.value.code == code
     assert capsys.readouterr().err.startswith(line)
+
+
+WRITER = """
+import sys
+sys.path.insert(0, {root!r})
+from diffusion_base.errors import UserError, run
+
+def main():
+    print("x" * {characters})
+    if {fault}:
+        raise UserError("too late")
+
+run(main)
+"""
+
+
+@pytest.mark.parametrize(("characters", "fault"), [(10, False), (10, True), (1_000_000, False)])
+def test_a_reader_that_leaves_is_no_fault(characters, fault):
+    """What `head` closes: 141 is a shell's code for it. Little is written at the end only, much of it at once."""
+    script = WRITER.format(root=str(Path(__file__).parents[2]), characters=characters, fault=fault)
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-S", "-c", script]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, env=environment)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "error: too late\n" if fault else "")
+
+
+def test_a_broken_pipe_of_another_kind_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr("sys.stdout", sys.__stdout__)
+    monkeypatch.setattr("sys.stderr", sys.__stderr__)
+    with pytest.raises(BrokenPipeError):
+        run(raising(BrokenPipeError(errno.EPIPE, "Broken pipe")))
 
 
 def test_our_own_bugs_keep_their_traceback():
