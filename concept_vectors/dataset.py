@@ -19,6 +19,7 @@ import torch
 
 from concept_vectors.vectors import NAME, did_you_mean
 from diffusion_base.errors import UserError
+from diffusion_base.identity import json_hash
 from diffusion_base.latents import LatentCache
 
 Label = tuple[str, tuple[str, ...]]  # the prompt, and the concepts that the picture shows beyond it
@@ -167,6 +168,11 @@ class ConceptPictures:
 
     def __len__(self) -> int:
         return len(self.data.pictures)
+
+    def fingerprint(self) -> str:
+        """A hash of the pictures' contents and all their labels."""
+        contents = [self.cache.contents[path] for path in self.data.pictures]
+        return json_hash([self.data.concepts, contents, self.data.labels])
 
     def item(self, index: int, rng: np.random.Generator) -> dict:
         """Prompt; concepts (K,), 1 for those shown; picture: latents (C, h, w), or pixels (3, H, W) of random crops."""

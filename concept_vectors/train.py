@@ -7,12 +7,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from concept_vectors.dataset import ConceptData, ConceptPictures, choose, read_data
 from concept_vectors.task import ConceptTask, picture_size
 from concept_vectors.validation import over_strength, plot_loss, to_show
 from diffusion_base.arguments import (
+    MAY_CHANGE,
     BaseArguments,
     Count,
     NotNegative,
@@ -67,7 +68,7 @@ class ConceptArguments:
 class DataArguments:
     """What to learn from, and what to look at."""
 
-    train_data_dir: str
+    train_data_dir: Annotated[str, MAY_CHANGE]
     """Pictures N.jpg or N.png with labels.json and concept_dict.json."""
     max_train_samples: Count | None = None
     """Take only so many pictures, the first ones."""
@@ -78,15 +79,15 @@ class DataArguments:
     """Cut the square out of the middle, so that pictures are encoded once. Otherwise anywhere, anew at every step."""
     random_flip: bool = False
     """Mirror every other picture, at random."""
-    latents_dir: str | None = None
+    latents_dir: Annotated[str | None, MAY_CHANGE] = None
     """Where encoded pictures are kept, to be shared between runs; by default `latents` in the output folder."""
-    validation_prompts: tuple[str, ...] = ()
+    validation_prompts: Annotated[tuple[str, ...], MAY_CHANGE] = ()
     """Prompts to show each concept on; by default what test.json says, else a prompt of the data."""
-    validation_strengths: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    validation_strengths: Annotated[tuple[float, ...], MAY_CHANGE] = (0.0, 0.25, 0.5, 0.75, 1.0)
     """Strengths in a strip of validation pictures."""
-    num_images_per_val_prompt: WholeNumber = 2
+    num_images_per_val_prompt: Annotated[WholeNumber, MAY_CHANGE] = 2
     """Strips a validation prompt and concept, each with its own seed; 0 for none."""
-    validation_guidance_scale: float = 7.5
+    validation_guidance_scale: Annotated[float, MAY_CHANGE] = 7.5
     """Guidance of the validation pictures."""
 
     def __post_init__(self) -> None:
@@ -154,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if count := arguments.data.num_images_per_val_prompt:
         shown, strengths = to_show(data, arguments.data.validation_prompts), arguments.data.validation_strengths
         validate = over_strength(pipeline, task, shown, strengths, count, arguments.data.validation_guidance_scale)
-    output_dir = train(task, dataset, training, resolved=to_dict(arguments), validate=validate)
+    output_dir = train(task, dataset, training, resolved=arguments, validate=validate)
     if state.is_main_process:
         plot_loss(output_dir)
     return output_dir

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Arguments = TypeVar("Arguments")
 INFINITE = "may be infinite"  # in a field's annotation; all other numbers must be finite
+MAY_CHANGE = "may change when a run is continued"  # in a field's annotation; all other fields must stay
 
 Count = Annotated[int, Ge(1)]
 WholeNumber = Annotated[int, Ge(0)]
@@ -39,13 +40,13 @@ Guidance = Annotated[float, Ge(0), Le(1000)]  # of classifier-free guidance; far
 class BaseArguments:
     """The model that everything starts from."""
 
-    pretrained_model_name_or_path: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    pretrained_model_name_or_path: Annotated[str, MAY_CHANGE] = "stable-diffusion-v1-5/stable-diffusion-v1-5"
     """Stable Diffusion 1.x, 2.x or XL: a diffusers folder, or a name on the hub."""
-    revision: str | None = None
+    revision: Annotated[str | None, MAY_CHANGE] = None
     """Revision of the model on the hub: a branch, a tag or a commit."""
-    variant: str | None = None
+    variant: Annotated[str | None, MAY_CHANGE] = None
     """Variant of the weight files, e.g. fp16."""
-    cache_dir: str | None = None
+    cache_dir: Annotated[str | None, MAY_CHANGE] = None
     """Where downloaded weights are kept; by default where the hub keeps them."""
 
     def load(self, device: "str | torch.device | None" = None) -> "Pipeline":
@@ -159,8 +160,27 @@ def to_dict(arguments: Any) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for field in dataclasses.fields(arguments):
         value = getattr(arguments, field.name)
-        if dataclasses.is_dataclass(value):
-            flat |= to_dict(value)
-        else:
-            flat[field.name] = TypeAdapter(type(value)).dump_python(value, mode="json")
+        flat |= to_dict(value) if dataclasses.is_dataclass(value) else {field.name: _as_json(value)}
     return flat
+
+
+def fixed_fields(arguments: Any) -> dict[str, Any]:
+    """The names in `to_dict` that must stay what they are when a run is continued: those not marked `MAY_CHANGE`.
+
+    Returns:
+        The default of each, None where it has none: what it was in a run that began before the field was there.
+    """
+    fixed: dict[str, Any] = {}
+    kinds = [get_type_hints(cls, include_extras=True) for cls in type(arguments).__mro__]
+    for field in dataclasses.fields(arguments):
+        value = getattr(arguments, field.name)
+        if dataclasses.is_dataclass(value):
+            fixed |= fixed_fields(value)
+        # a class that gives an inherited field another default need not repeat the mark
+        elif not any(MAY_CHANGE in _rules(kind[field.name]) for kind in kinds if field.name in kind):
+            fixed[field.name] = None if field.default is dataclasses.MISSING else _as_json(field.default)
+    return fixed
+
+
+def _as_json(value: Any) -> Any:
+    return TypeAdapter(type(value)).dump_python(value, mode="json")

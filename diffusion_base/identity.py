@@ -21,6 +21,12 @@ def digest(*parts: bytes | memoryview) -> str:
     return whole.hexdigest()
 
 
+def file_hash(file: Path) -> str:
+    """The sha256 of a file of any size, in hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def json_hash(value: Any) -> str:
     """16 hex digits of a JSON value."""
     return digest(json.dumps(value, sort_keys=True).encode())[:16]

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from diffusion_base.data import load_image, mirror, square, to_tensor
 from diffusion_base.errors import UserError
 from diffusion_base.files import disk_errors, replacing
-from diffusion_base.identity import digest, weights_hash
+from diffusion_base.identity import content_keys, digest, weights_hash
 from diffusion_base.noising import per_sample_generator
 from diffusion_base.processes import process_state
 
@@ -65,6 +65,7 @@ class LatentCache:
         self.vae, self.folder, self.resolution, self.center_crop = vae, Path(folder), resolution, center_crop
         self.batch_size = batch_size
         self.scaling_factor: float = vae.config["scaling_factor"]
+        self.contents: dict[Path, str] = {}  # sha256 of the pictures that `encode` was given
         self.files: dict[Path, Path] = {}
 
     def encode(self, paths: Iterable[Path]) -> None:
@@ -75,19 +76,17 @@ class LatentCache:
         """
         state = process_state()
         paths = [Path(path) for path in dict.fromkeys(paths)]
+        self.contents |= dict(zip(paths, content_keys(paths), strict=True))
         if not self.center_crop:
-            if absent := next((path for path in paths if not path.is_file()), None):
-                raise UserError(f"{absent}: there is no such picture")
             state.print(
                 "random crops can't be cached: every picture is encoded at every step (--center_crop avoids it)"
             )
             return
         transform = f"{weights_hash({'vae': self.vae})} {self.resolution} center"
+        for path in paths:
+            key = digest(f"{self.contents[path]} {transform}".encode())[:32]
+            self.files[path] = self.folder / key[:2] / f"{key}.safetensors"
         with ThreadPoolExecutor() as pool:
-            keys = pool.map(lambda path: _content_key(path, transform), paths)
-            self.files |= {
-                path: self.folder / key[:2] / f"{key}.safetensors" for path, key in zip(paths, keys, strict=True)
-            }
             missing = {self.files[path]: path for path in paths if not self.files[path].exists()}
             state.wait_for_everyone()  # all have looked before any writes: the shares don't overlap
             share = list(missing.items())[state.process_index :: state.num_processes]
@@ -137,11 +136,3 @@ class LatentCache:
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"vae": None}  # loader workers only read
-
-
-def _content_key(path: Path, transform: str) -> str:
-    try:
-        content = digest(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: the picture can't be read ({error.strerror})") from None
-    return digest(f"{content} {transform}".encode())[:32]

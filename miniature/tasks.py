@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from diffusion_base import noising
+from diffusion_base.identity import json_hash, tensor_hash
 from diffusion_base.training.task import TrainingTask
 from miniature.captions import caption
 from miniature.drawing import render
@@ -30,6 +31,9 @@ class SceneDataset:
     def __len__(self) -> int:
         return self.length
 
+    def fingerprint(self) -> str:
+        return json_hash({"scenes": self.length})
+
     def item(self, index: int, rng: np.random.Generator) -> dict:
         scene = draw_scene(rng)
         return {"pixels": to_tensor([render(scene)])[0], "caption": caption(scene, rng), **truth(scene)}
@@ -43,6 +47,9 @@ class LatentDataset:
 
     def __len__(self) -> int:
         return len(self.latents)
+
+    def fingerprint(self) -> str:
+        return json_hash([tensor_hash(self.latents), self.first_seed, self.caption_dropout])
 
     def item(self, index: int, rng: np.random.Generator) -> dict:
         scene = draw_scene(np.random.default_rng(self.first_seed + index))

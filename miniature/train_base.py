@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import CLIPModel
 
-from diffusion_base.arguments import Count, Positive, WholeNumber, parse
+from diffusion_base.arguments import MAY_CHANGE, Count, Positive, WholeNumber, parse, to_dict
 from diffusion_base.errors import UserError, run
 from diffusion_base.files import replacing
 from diffusion_base.processes import process_state
@@ -41,6 +41,16 @@ class Stage:
     learning_rate: float
     beta2: float = 0.999
     weight_decay: float = 0.01
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a stage's run is known by."""
+
+    stage: str
+    settings: Stage
+    max_train_steps: Annotated[int, MAY_CHANGE]
+    seed: int
 
 
 STAGES = {
@@ -72,10 +82,10 @@ def train_stage(arguments: Arguments, name: str, task, dataset) -> Path:
     stage = STAGES[name]
     folder = arguments.output_dir / "stages" / name
     steps = max(1, round(stage.steps * arguments.scale_steps))
-    resolved = {"stage": name, **asdict(stage), "max_train_steps": steps, "seed": arguments.seed}
+    resolved = Settings(name, stage, steps, arguments.seed)
     report = folder / "training.json"
     if report.is_file() and "finished_steps" in (before := json.loads(report.read_text())):
-        if before["arguments"] != resolved:
+        if before["arguments"] != to_dict(resolved):
             raise UserError(f"{folder} was trained with other settings: delete it or choose another --output_dir")
         print(f"{name}: finished before")
         return folder

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from diffusion_base.errors import UserError
+from diffusion_base.identity import json_hash
 from diffusion_base.latents import LatentCache
 from preference_data.convert import with_partners
 from preference_data.schema import Labelled
@@ -57,6 +58,19 @@ class PreferencePairs:
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def fingerprint(self) -> str:
+        """A hash of the pictures' contents, prompts and values, and of what is paired with what."""
+        contents = self.cache.contents
+        violating = {
+            paths: json_hash([contents[path] for path in paths])  # once a scene
+            for paths in {picture.violating for picture in self.pictures}
+        }
+        pairs = (
+            [contents[picture.entry.path], picture.entry.prompt, picture.entry.value, violating[picture.violating]]
+            for picture in self.pictures
+        )
+        return json_hash(list(pairs))
 
     def item(self, index: int, rng: np.random.Generator) -> dict:
         """Prompt, value and two pictures: latents (C, h, w), or pixels (3, H, W) where crops are random."""

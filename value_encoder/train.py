@@ -13,6 +13,7 @@ import tyro
 from annotated_types import Gt, Le
 
 from diffusion_base.arguments import (
+    MAY_CHANGE,
     BaseArguments,
     Count,
     NotNegative,
@@ -20,7 +21,6 @@ from diffusion_base.arguments import (
     WholeNumber,
     check_ranges,
     parse,
-    to_dict,
 )
 from diffusion_base.errors import UserError, run
 from diffusion_base.latents import LatentCache
@@ -82,9 +82,9 @@ class LiVOArguments:
 class DataArguments:
     """The preference pairs, and the pictures to look at."""
 
-    train_data_dir: str | None = None
+    train_data_dir: Annotated[str | None, MAY_CHANGE] = None
     """Folder <category>/<scene>/metadata.jsonl; see value_encoder/README.md."""
-    dataset_name: str | None = None
+    dataset_name: Annotated[str | None, MAY_CHANGE] = None
     """Instead: a Hugging Face dataset, by name or path."""
     resolution: Count | None = None
     """Pixels a side of the training pictures; by default what the base was trained at."""
@@ -94,13 +94,13 @@ class DataArguments:
     """Cut the square out of the middle, so that pictures are encoded once. Otherwise anywhere, anew at every step."""
     random_flip: bool = False
     """Mirror every other picture, at random."""
-    latents_dir: str | None = None
+    latents_dir: Annotated[str | None, MAY_CHANGE] = None
     """Where encoded pictures are kept, to be shared between runs; by default `latents` in the output folder."""
-    validation_prompts: tuple[str, ...] = ()
+    validation_prompts: Annotated[tuple[str, ...], MAY_CHANGE] = ()
     """"<value>, <prompt>" to show base and aligned pictures of; by default four from the data."""
-    num_images_per_val_prompt: WholeNumber = 1
+    num_images_per_val_prompt: Annotated[WholeNumber, MAY_CHANGE] = 1
     """Validation pictures a prompt, each with its own seed; 0 for none."""
-    validation_guidance_scale: float = 7.5
+    validation_guidance_scale: Annotated[float, MAY_CHANGE] = 7.5
     """Guidance of the validation pictures."""
 
     def __post_init__(self) -> None:
@@ -172,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     examples = [(value, prompt) for value, _, prompt in named] or dataset.examples(4)
     count, guidance_scale = data.num_images_per_val_prompt, data.validation_guidance_scale
     validate = side_by_side(pipeline, task.value_encoder, examples, count, guidance_scale) if count else None
-    return train(task, dataset, training, resolved=to_dict(arguments), validate=validate)
+    return train(task, dataset, training, resolved=arguments, validate=validate)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import torch
 from annotated_types import Ge, Lt
 
-from diffusion_base.arguments import INFINITE, Count, NotNegative, Positive, WholeNumber, check_ranges
+from diffusion_base.arguments import INFINITE, MAY_CHANGE, Count, NotNegative, Positive, WholeNumber, check_ranges
 from diffusion_base.errors import UserError
 from diffusion_base.processes import use_cpu
 
@@ -16,17 +16,17 @@ from diffusion_base.processes import use_cpu
 class TrainingArguments:
     """How to train, whatever is trained. The names are those of diffusers' training scripts."""
 
-    output_dir: str
+    output_dir: Annotated[str, MAY_CHANGE]
     """Folder for the weights, checkpoints, logs and validation pictures."""
     seed: WholeNumber = 42
     """Of everything random."""
-    train_batch_size: Count = 8
+    train_batch_size: Annotated[Count, MAY_CHANGE] = 8
     """Samples a process takes at once."""
-    gradient_accumulation_steps: Count = 1
+    gradient_accumulation_steps: Annotated[Count, MAY_CHANGE] = 1
     """Batches whose gradients make one step."""
-    max_train_steps: Count | None = None
+    max_train_steps: Annotated[Count | None, MAY_CHANGE] = None
     """Length of the training in optimizer steps; overrides --num_train_epochs."""
-    num_train_epochs: Count | None = None
+    num_train_epochs: Annotated[Count | None, MAY_CHANGE] = None
     """Length of the training in passes over the data; 1 where neither is given."""
     learning_rate: NotNegative = 1e-5
     """The highest learning rate of the schedule."""
@@ -58,31 +58,31 @@ class TrainingArguments:
     """Gradients are scaled down to this norm; inf leaves them as they are."""
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     """Precision of the computation; what is trained stays in float32. fp16 needs a GPU and is float32 without one."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Annotated[bool, MAY_CHANGE] = False
     """Recompute activations in the backward pass: less memory, more time."""
-    enable_xformers_memory_efficient_attention: bool = False
+    enable_xformers_memory_efficient_attention: Annotated[bool, MAY_CHANGE] = False
     """Use xformers' attention where it is installed and there is a GPU; otherwise torch's own."""
-    allow_tf32: bool = False
+    allow_tf32: Annotated[bool, MAY_CHANGE] = False
     """Let CUDA multiply matrices in TF32: faster, slightly less exact."""
-    dataloader_num_workers: WholeNumber = 0
+    dataloader_num_workers: Annotated[WholeNumber, MAY_CHANGE] = 0
     """Processes that prepare batches; 0 prepares them in the training process."""
-    checkpointing_steps: Count = 500
+    checkpointing_steps: Annotated[Count, MAY_CHANGE] = 500
     """Steps between checkpoints. The last step always gets one."""
-    checkpoints_total_limit: Count | None = None
+    checkpoints_total_limit: Annotated[Count | None, MAY_CHANGE] = None
     """Keep only this many checkpoints, the newest."""
-    resume_from_checkpoint: str | None = None
+    resume_from_checkpoint: Annotated[str | None, MAY_CHANGE] = None
     """`latest`, or a checkpoint's name, continues a run exactly. With `latest` and no checkpoint it begins."""
-    validation_steps: Count = 500
+    validation_steps: Annotated[Count, MAY_CHANGE] = 500
     """Steps between validation pictures; the last step gets some too."""
-    report_to: Literal["tensorboard", "wandb", "none"] = "tensorboard"
+    report_to: Annotated[Literal["tensorboard", "wandb", "none"], MAY_CHANGE] = "tensorboard"
     """Where losses and validation pictures are shown. Without wandb installed it is tensorboard all the same."""
-    name: str | None = None
+    name: Annotated[str | None, MAY_CHANGE] = None
     """Name of the run in wandb; by default the output folder's."""
-    tracker_project_name: str = "t2i-align"
+    tracker_project_name: Annotated[str, MAY_CHANGE] = "t2i-align"
     """Project of the run in wandb."""
-    logging_dir: str = "logs"
+    logging_dir: Annotated[str, MAY_CHANGE] = "logs"
     """Folder of the tracker's files, inside the output folder."""
-    logging_steps: Count = 10
+    logging_steps: Annotated[Count, MAY_CHANGE] = 10
     """Steps between log entries, each a mean over those steps. The device is waited for only then."""
 
     def __post_init__(self) -> None:

@@ -17,6 +17,10 @@ class TrainingDataset(Protocol):
 
     def item(self, index: int, rng: np.random.Generator) -> dict[str, Any]: ...
 
+    def fingerprint(self) -> str:
+        """What the data is known by, wherever it lies: a hash of all that items are made of, labels included."""
+        ...
+
 
 class BatchOrder:
     """The micro-batches of one process, each a list of (step, index).

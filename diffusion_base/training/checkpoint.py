@@ -1,24 +1,24 @@
 """Checkpoints that a kill at any moment, a full disk or a changed command line can't turn into a wrong continuation.
 
-<output_dir>/checkpoint-N/     trainable.safetensors   what is trained, by parameter name
+<output_dir>/checkpoint-N/     …                       what the task's own `save` writes
+                               trainable.safetensors   what is trained, by parameter name, as far as the task's files
+                                                       don't hold it
+                               ema.safetensors         the moving average of what is trained, likewise
+                               task.safetensors        what the task's `state` adds, likewise
                                optimizer.safetensors   the optimizer's tensors, "<parameter>.<name>"
-                               ema.safetensors         the moving average of what is trained, where there is one
-                               task.safetensors        what the task's `state` adds, where it adds something
-                               state.json              step, schedule, scaler, and the run it belongs to
-                               …                       what the task's own `save` writes
+                               state.json              step, schedule, scaler, the run it belongs to, the sha256 of the
+                                                       files above, and which of their tensors is which parameter
 <output_dir>/training.json     the run, and how many of its steps are done once it has finished
 """
 
 import json
 import re
 import shutil
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
@@ -26,21 +26,41 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from diffusion_base.errors import UserError
 from diffusion_base.files import appearing, disk_errors, partial_folder
+from diffusion_base.identity import file_hash
+from diffusion_base.processes import process_state
+from diffusion_base.training import tensor_files
 from diffusion_base.training.ema import MovingAverage
 from diffusion_base.training.optimizers import read_state, restore_state
+from diffusion_base.training.sharding import gather, put, whole_on_main
 from diffusion_base.training.task import TrainingTask
 
-# Arguments that may change when a run is continued: where things lie, what is reported, how the same batch is cut.
-# What they stand for is checked itself where it matters: the base's hash, the samples of a step, the schedule's length.
-IMMATERIAL = {
-    "output_dir", "resume_from_checkpoint", "checkpointing_steps", "checkpoints_total_limit", "report_to",
-    "logging_dir", "logging_steps", "dataloader_num_workers", "max_train_steps", "num_train_epochs",
-    "train_batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "allow_tf32",
-    "enable_xformers_memory_efficient_attention", "latents_dir", "num_images_per_val_prompt",
-    "name", "tracker_project_name",
-    "pretrained_model_name_or_path", "revision", "variant", "cache_dir",
-}  # fmt: skip
 CONTINUE = "what was saved before is intact: make room, then continue by --resume_from_checkpoint latest"
+
+
+@dataclass
+class State:
+    """All that a step changes."""
+
+    task: TrainingTask
+    optimizer: Optimizer
+    lr_scheduler: LRScheduler
+    scaler: GradScaler | None
+    ema: MovingAverage | None = None
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """All but the optimizer's, by the name of their file; they share its memory."""
+        average = self.ema.average if self.ema else {}
+        return {"trainable": trainable(self.task), "ema": average, "task": self.task.state()}
+
+    def averaged(self) -> AbstractContextManager:
+        """Inside, what is trained is its moving average, where there is one."""
+        return self.ema.in_place() if self.ema else nullcontext()
+
+    def export(self, folder: Path | None) -> None:
+        """Have the main process write what people exchange. Every process calls it; the main one gives a folder."""
+        with self.averaged(), whole_on_main(self.task):
+            if folder is not None:
+                self.task.save(folder)
 
 
 def complete(output_dir: Path) -> list[Path]:
@@ -48,19 +68,28 @@ def complete(output_dir: Path) -> list[Path]:
     return [folder for folder in _numbered(output_dir) if (folder / "state.json").is_file()]
 
 
-def _numbered(output_dir: Path) -> list[Path]:
-    found = [folder for folder in output_dir.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", folder.name)]
-    return sorted(found, key=_step)
+def last_good(output_dir: Path) -> Path | None:
+    """The newest checkpoint whose files are as they were written, and finite."""
+    for folder in reversed(complete(output_dir)):
+        try:
+            state = _read_state(folder)
+            tensors = tensor_files.read(folder, "trainable", state.get("stored", {}).get("trainable", {}))
+        except UserError:
+            continue
+        if all(tensor.isfinite().all() for tensor in tensors.values()):
+            return folder
+    return None
 
 
 def starting_point(output_dir: Path, resume: str | None) -> Path | None:
     """The checkpoint to continue from; None to start from nothing.
 
     Args:
-        resume: "latest", the name of a checkpoint in `output_dir`, or None.
+        resume: "latest", the name of a checkpoint in `output_dir` or its path, or None.
 
     Raises:
-        UserError: the folder holds a run and nothing was said of continuing it; no such checkpoint; later ones exist.
+        UserError: the folder holds a run and nothing was said of continuing it; no such checkpoint; later ones exist;
+            a path that lies elsewhere.
     """
     existing = complete(output_dir)
     if foreign := [folder for folder in _numbered(output_dir) if folder not in existing]:
@@ -80,6 +109,11 @@ def starting_point(output_dir: Path, resume: str | None) -> Path | None:
     if resume == "latest":
         return existing[-1]
     wanted = output_dir / Path(resume).name
+    if resume != wanted.name and Path(resume).resolve() != wanted.resolve():
+        raise UserError(
+            f"--resume_from_checkpoint {resume} does not lie in --output_dir {output_dir}: a run is continued where it"
+            f" is, so give --output_dir {Path(resume).parent}"
+        )
     if wanted not in existing:
         there = ", ".join(folder.name for folder in existing) or "none"
         raise UserError(f"--resume_from_checkpoint {resume}: no such checkpoint in {output_dir}; there are: {there}")
@@ -88,82 +122,72 @@ def starting_point(output_dir: Path, resume: str | None) -> Path | None:
     return wanted
 
 
-def save(
-    folder: Path,
-    task: TrainingTask,
-    optimizer: Optimizer,
-    lr_scheduler: LRScheduler,
-    scaler: GradScaler | None,
-    ema: MovingAverage | None = None,
-    *,
-    step: int,
-    run: dict[str, Any],
-) -> None:
+def save(folder: Path, state: State, *, step: int, run: dict[str, Any]) -> None:
     """Write everything that continuing needs, or nothing: the folder appears under its name when it is complete.
+
+    Every process calls it; the main one writes.
 
     Raises:
         UserError: the disk is full or not writable; earlier checkpoints stay as they are.
     """
-    tensors, numbers = read_state(optimizer)
-    groups = [{key: group[key] for key in ("lr", "initial_lr")} for group in optimizer.param_groups]
-    state = {
+    main = process_state().is_main_process
+    moments, numbers = read_state(state.optimizer)
+    content = {
         "step": step,
         "run": run,
-        "optimizer": {"numbers": numbers, "param_groups": groups},
-        "lr_scheduler": lr_scheduler.state_dict(),
-        "scaler": None if scaler is None else scaler.state_dict(),
+        "optimizer": {
+            "numbers": numbers,
+            "param_groups": [
+                {key: group[key] for key in ("lr", "initial_lr")} for group in state.optimizer.param_groups
+            ],
+        },
+        "lr_scheduler": state.lr_scheduler.state_dict(),
+        "scaler": None if state.scaler is None else state.scaler.state_dict(),
+        "stored": {},
     }
+    with disk_errors(folder, CONTINUE), appearing(folder) if main else nullcontext() as partial:
+        state.export(partial)
+        for name, own in {**state.tensors(), "optimizer": moments}.items():
+            tensors = gather(own)  # one kind after the other: each may be as large as the network
+            if partial is not None:
+                elsewhere = {} if name == "optimizer" else tensor_files.find(partial, tensors)
+                content["stored"][name] = elsewhere
+                tensor_files.write(partial / f"{name}.safetensors", tensors, without=elsewhere)
+            del tensors
+        if partial is not None:
+            files = sorted(path for path in partial.rglob("*") if path.is_file())
+            content["sha256"] = {path.relative_to(partial).as_posix(): file_hash(path) for path in files}
+            (partial / "state.json").write_text(json.dumps(content), encoding="utf-8")
+    process_state().wait_for_everyone()
 
-    with disk_errors(folder, CONTINUE), appearing(folder) as partial:
-        save_file(_apart(trainable(task)), partial / "trainable.safetensors")
-        save_file(_apart(tensors), partial / "optimizer.safetensors")
-        for name, more in _optional(task, ema).items():
-            save_file(_apart(more), partial / f"{name}.safetensors")
-        with ema.in_place() if ema else nullcontext():
-            task.save(partial)
-        (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
 
-
-def load(
-    folder: Path,
-    task: TrainingTask,
-    optimizer: Optimizer,
-    lr_scheduler: LRScheduler,
-    scaler: GradScaler | None,
-    ema: MovingAverage | None = None,
-    *,
-    run: dict[str, Any],
-) -> int:
+def load(folder: Path, state: State, *, run: dict[str, Any], fixed: dict[str, Any]) -> int:
     """Take up a checkpoint's state, in place. Returns the number of steps it has behind it.
+
+    Args:
+        fixed: the arguments that must be the run's, with what they were before they existed; see `fixed_fields`.
 
     Raises:
         UserError: it belongs to another base, other data or other arguments, or is damaged.
     """
-    try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        tensors = load_file(folder / "optimizer.safetensors")
-        weights = load_file(folder / "trainable.safetensors")
-        more = {name: load_file(folder / f"{name}.safetensors") for name in _optional(task, ema)}
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"{folder} is damaged ({error}): take it out and resume from an earlier one") from None
-    check_same_run(folder, state["run"], run)
-    ours = {"weights": trainable(task)} | _optional(task, ema)
-    for kind, there in {"weights": weights, **more}.items():
-        if _shapes(there) != _shapes(ours[kind]):
+    saved = _read_state(folder)
+    check_same_run(folder, saved["run"], run, fixed)
+    stored = saved.get("stored", {})
+    for name, ours in state.tensors().items():
+        theirs = tensor_files.read(folder, name, stored.get(name, {}))
+        if {key: value.shape for key, value in theirs.items()} != {key: value.shape for key, value in ours.items()}:
             raise UserError(f"{folder} trains other parameters than this run")
-    for name, tensor in ours["weights"].items():
-        tensor.copy_(weights[name])
-    if ema:
-        for name, tensor in ema.average.items():
-            tensor.copy_(more["ema"][name])
-    if "task" in more:
-        task.load_state(more["task"])
-    saved = state["optimizer"]
-    restore_state(optimizer, tensors | saved["numbers"], saved["param_groups"])
-    lr_scheduler.load_state_dict(state["lr_scheduler"])
-    if scaler is not None:
-        scaler.load_state_dict(state["scaler"])
-    return state["step"]
+        if name == "task":
+            state.task.load_state(theirs)
+        else:
+            for key, tensor in ours.items():
+                put(tensor, theirs[key])
+    moments = tensor_files.read(folder, "optimizer", {})
+    restore_state(state.optimizer, moments | saved["optimizer"]["numbers"], saved["optimizer"]["param_groups"])
+    state.lr_scheduler.load_state_dict(saved["lr_scheduler"])
+    if state.scaler is not None and saved["scaler"] is not None:  # else it began where there was no fp16: a new one
+        state.scaler.load_state_dict(saved["scaler"])
+    return saved["step"]
 
 
 def trainable(task: TrainingTask) -> dict[str, Tensor]:
@@ -171,46 +195,28 @@ def trainable(task: TrainingTask) -> dict[str, Tensor]:
     return {name: parameter.detach() for name, parameter in task.named_parameters() if parameter.requires_grad}
 
 
-def _optional(task: TrainingTask, ema: MovingAverage | None) -> dict[str, dict[str, Tensor]]:
-    """The tensors that only some runs have, by the name of their file."""
-    tensors = {"ema": ema.average if ema else {}, "task": task.state()}
-    return {name: some for name, some in tensors.items() if some}
-
-
-def _shapes(tensors: dict[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in tensors.items()}
-
-
-def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors as safetensors takes them: contiguous, no two in the same memory."""
-    seen: set[int] = set()
-    apart = {}
-    for name, tensor in tensors.items():
-        shared = tensor.data_ptr() in seen
-        seen.add(tensor.data_ptr())
-        apart[name] = tensor.clone(memory_format=torch.contiguous_format) if shared else tensor.contiguous()
-    return apart
-
-
-def check_same_run(folder: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+def check_same_run(folder: Path, theirs: dict[str, Any], ours: dict[str, Any], fixed: dict[str, Any]) -> None:
     """Raise a UserError naming the first thing in which two runs differ so that one can't continue the other."""
     if theirs["base_hash"] != ours["base_hash"]:
         raise UserError(
             f"{folder} is a checkpoint of another base ({theirs['base_hash']}, not {ours['base_hash']}):"
             " give the --pretrained_model_name_or_path it began with, or choose another --output_dir"
         )
-    ours = json.loads(json.dumps(ours))  # tuples become lists, as in the file
-    differences = [
-        f"{key} {there.get(key)!r} there, {here.get(key)!r} here"
-        for there, here in ((theirs, ours), (theirs["arguments"], ours["arguments"]))
-        for key in sorted(there.keys() | here.keys())
-        if key not in IMMATERIAL | {"arguments"}
-        and not key.startswith("validation")
-        and there.get(key) != here.get(key)
-    ]
-    if differences:
+    there, here = theirs["arguments"], ours["arguments"]
+    compared = (theirs.keys() | ours.keys()) - {"arguments", "base_hash", "data"}
+    pairs = [(key, theirs.get(key), ours.get(key)) for key in compared]
+    pairs += [(key, there.get(key, default), here[key]) for key, default in fixed.items()]
+    pairs += [(key, value, None) for key, value in there.items() if key not in here]
+    if differences := [f"{key} {was!r} there, {now!r} here" for key, was, now in sorted(pairs) if was != now]:
         raise UserError(
             f"{folder} belongs to another run ({'; '.join(differences)}): give its arguments, or another --output_dir"
+        )
+    if "data" not in theirs:
+        process_state().print(f"{folder.name} does not say what data it began with: whether it is this is not checked")
+    elif theirs["data"] != ours["data"]:
+        raise UserError(
+            f"{folder} was trained on other data (pictures, prompts or labels are not the same): give the data it began"
+            " with, or another --output_dir"
         )
 
 
@@ -226,8 +232,25 @@ def remove_leftovers(output_dir: Path) -> None:
         shutil.rmtree(partial)
 
 
+def _numbered(output_dir: Path) -> list[Path]:
+    found = [folder for folder in output_dir.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", folder.name)]
+    return sorted(found, key=_step)
+
+
 def _step(folder: Path) -> int:
     return int(folder.name.removeprefix("checkpoint-"))
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    """A checkpoint's state.json, once all files are found to be as they were written."""
+    try:
+        state = _read_json(folder / "state.json")
+        for name, sha256 in state.get("sha256", {}).items():
+            if file_hash(folder / name) != sha256:
+                raise UserError(f"{folder} is damaged ({name} is not as it was written): {tensor_files.TAKE_OUT}")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} is damaged ({error}): {tensor_files.TAKE_OUT}") from None
+    return state
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ step's gradient is the same however its samples are spread over processes and ac
 
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +20,7 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
+from diffusion_base.arguments import fixed_fields, to_dict
 from diffusion_base.errors import UserError
 from diffusion_base.files import disk_errors, write_json
 from diffusion_base.noising import per_sample_generator
@@ -40,14 +40,15 @@ def train(
     dataset: TrainingDataset,
     arguments: TrainingArguments,
     *,
-    resolved: dict[str, Any],
+    resolved: Any = None,
     validate: Callable[[Path, int], dict[str, list[Image.Image]] | None] | None = None,
     collate: Callable[[list[dict]], dict] | None = None,
 ) -> Path:
     """Train `task` on `dataset`, or continue training it.
 
     Args:
-        resolved: all arguments of the run as JSON, to be saved with it and compared when it is continued.
+        resolved: the dataclass of all the run's arguments, None if these are `arguments` alone: saved with it, and
+            compared when it is continued, but for the fields that are marked `MAY_CHANGE`.
         validate: given a folder and the step, makes pictures by name. Called in every process, so that they share the
             work (`generate` with the `accelerator`); the main process's pictures are kept and shown.
         collate: makes a batch of items; None stacks tensors and numbers, and lists texts.
@@ -59,6 +60,7 @@ def train(
         UserError: the loss became infinite or NaN; the data has less than a step's samples; the output folder or the
             checkpoint belongs to another run; the disk is full; something asked for is not installed.
     """
+    resolved = resolved or arguments
     accelerator = _accelerator(arguments)
     output_dir = Path(arguments.output_dir)
     order = BatchOrder(
@@ -71,12 +73,13 @@ def train(
     )
     last_step = arguments.max_train_steps or (arguments.num_train_epochs or 1) * order.steps_per_epoch
     schedule_length = None if arguments.lr_scheduler.startswith("constant") else last_step
-    run = {
+    run: dict[str, Any] = {
         "base_hash": task.base_hash,
         "data_size": len(dataset),
+        "data": dataset.fingerprint(),
         "samples_per_step": order.samples_per_step,
         "schedule_length": schedule_length,
-        "arguments": resolved,
+        "arguments": to_dict(resolved),
     }
     if task.uses_step_means:
         run["accumulation"] = arguments.gradient_accumulation_steps  # which cuts those means
@@ -94,16 +97,15 @@ def train(
     )
     prepared, optimizer = accelerator.prepare(task, optimizer)
     ema = MovingAverage(checkpoint.trainable(task), arguments.ema_decay) if arguments.use_ema else None
-    averaged = ema.in_place if ema else nullcontext
-    state = (task, optimizer, lr_scheduler, accelerator.scaler, ema)
-    step = checkpoint.load(start, *state, run=run) if start else 0
+    state = checkpoint.State(task, optimizer, lr_scheduler, accelerator.scaler, ema)
+    step = checkpoint.load(start, state, run=run, fixed=fixed_fields(resolved)) if start else 0
     if accelerator.is_main_process:
         with disk_errors(output_dir, checkpoint.CONTINUE):
             output_dir.mkdir(parents=True, exist_ok=True)
             checkpoint.remove_leftovers(output_dir)
             write_json(output_dir / "training.json", run)
             start_history(output_dir, step)
-    start_trackers(accelerator, arguments, resolved, step)
+    start_trackers(accelerator, arguments, run["arguments"], step)
     _announce(accelerator, arguments, run, start, last_step)
 
     means = RunningMeans(accelerator)
@@ -157,15 +159,15 @@ def train(
             if accelerator.is_main_process:
                 with disk_errors(output_dir, checkpoint.CONTINUE):
                     add_to_history(output_dir, step, values)
-        if save_now and accelerator.is_main_process:
-            checkpoint.save(output_dir / f"checkpoint-{step}", *state, step=step, run=run)
-            if arguments.checkpoints_total_limit:
+        if save_now:
+            checkpoint.save(output_dir / f"checkpoint-{step}", state, step=step, run=run)
+            if arguments.checkpoints_total_limit and accelerator.is_main_process:
                 checkpoint.prune(output_dir, arguments.checkpoints_total_limit)
         if validate and (step % arguments.validation_steps == 0 or step == last_step):
             folder = output_dir / "validation"
             folder.mkdir(parents=True, exist_ok=True)
             task.eval()
-            with averaged():
+            with state.averaged():
                 pictures = validate(folder, step) or {}
             _train_mode(task)
             if accelerator.is_main_process:
@@ -173,9 +175,10 @@ def train(
                     log_pictures(accelerator, folder, pictures, step)
 
     progress.close()
+    with disk_errors(output_dir, checkpoint.CONTINUE):
+        state.export(output_dir if accelerator.is_main_process else None)
     if accelerator.is_main_process:
-        with disk_errors(output_dir, checkpoint.CONTINUE), averaged():
-            task.save(output_dir)
+        with disk_errors(output_dir, checkpoint.CONTINUE):
             write_json(output_dir / "training.json", run | {"finished_steps": step})
     accelerator.wait_for_everyone()
     for tracker in accelerator.trackers:
@@ -253,8 +256,8 @@ def _announce(
 
 
 def _diverged(step: int, output_dir: Path) -> str:
-    good = checkpoint.complete(output_dir)
-    kept = f"{good[-1].name} is the last good checkpoint" if good else "no checkpoint was written before"
+    good = checkpoint.last_good(output_dir)
+    kept = f"{good.name} is the last good checkpoint" if good else "there is no good checkpoint before"
     return (
         f"the loss or its gradient is NaN or infinite at step {step}; {kept}. Lower --learning_rate,"
         " or use bf16 instead of fp16"

@@ -24,9 +24,9 @@ def build_optimizer(
 
     Raises:
         UserError: 8 bits are asked for, and bitsandbytes is not installed.
-        ValueError: a parameter is not in float32, or nothing is trained.
+        ValueError: a parameter is not in float32.
     """
-    groups = [dict(group, params=[p for p in group["params"] if p.requires_grad]) for group in groups]
+    groups = [dict(group) for group in groups]
     if any(parameter.dtype != torch.float32 for group in groups for parameter in group["params"]):
         raise ValueError("what is trained must be in float32, whatever the precision of the computation")
     scale = samples_per_step if arguments.scale_lr else 1

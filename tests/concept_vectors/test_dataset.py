@@ -121,3 +121,17 @@ def test_no_folder_and_no_json(root, tmp_path):
     (root / "labels.json").write_text("{oops")
     with pytest.raises(UserError, match=r"labels\.json is not JSON"):
         read_data(root)
+
+
+def test_fingerprint_is_of_what_is_learned_wherever_it_lies(root, tmp_path):
+    def fingerprint(root):
+        cache = LatentCache(tiny_pipeline().vae, tmp_path / "latents", resolution=32, center_crop=False)
+        return ConceptPictures(read_data(root), cache).fingerprint()
+
+    first = fingerprint(root)
+    moved = root.rename(tmp_path / "moved")
+    assert fingerprint(moved) == first
+    rewrite(moved, "labels.json", lambda labels: [[["a face", ["woman"]]], *labels[1:]])
+    relabelled = fingerprint(moved)
+    (moved / "0.png").write_bytes((moved / "5.png").read_bytes())
+    assert len({first, relabelled, fingerprint(moved)}) == 3

@@ -60,6 +60,6 @@ def test_one_step_of_stable_diffusion_15(pipeline, tmp_path):
         mixed_precision="bf16",
         report_to="none",
     )
-    train(task, pictures, arguments, resolved={})
+    train(task, pictures, arguments)
     (vector,) = load_vectors(tmp_path / "out", pipeline).tensors.values()
     assert vector.shape == (1280, 8, 8) and 0 < vector.abs().max() < 0.2  # Adam's first step is the learning rate

@@ -94,7 +94,7 @@ def test_nothing_but_the_vectors_moves(tmp_path):
     arguments = TrainingArguments(
         output_dir=str(tmp_path / "out"), max_train_steps=2, train_batch_size=3, learning_rate=0.1, report_to="none"
     )
-    train(task, pictures, arguments, resolved={})
+    train(task, pictures, arguments)
     moved = {name for name, tensor in task.state_dict().items() if not torch.equal(tensor, before[name])}
     assert moved == {"vectors"}
 

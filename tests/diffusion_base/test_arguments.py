@@ -9,7 +9,15 @@ from typing import Annotated
 import pytest
 import tyro
 
-from diffusion_base.arguments import BaseArguments, Count, SamplingArguments, parse, to_dict
+from diffusion_base.arguments import (
+    MAY_CHANGE,
+    BaseArguments,
+    Count,
+    SamplingArguments,
+    fixed_fields,
+    parse,
+    to_dict,
+)
 from diffusion_base.errors import UserError, run
 from diffusion_base.training.arguments import TrainingArguments
 
@@ -222,3 +230,21 @@ def test_a_missing_flag_is_named(capsys):
     with pytest.raises(SystemExit) as caught:
         parse(TrainingArguments, [], prog="train")
     assert caught.value.code == 2 and "--output_dir" in capsys.readouterr().err
+
+
+def test_what_must_stay_is_said_by_each_field():
+    """A mark counts in a nested dataclass and where a class inherits the field with another default; a name doesn't."""
+
+    @dataclass(kw_only=True)
+    class Training(TrainingArguments):
+        validation_steps: int = 7
+        learning_rate: float = 2.0
+        validation_split: str = "test"
+        shown: Annotated[tuple[str, ...], MAY_CHANGE] = ()
+        words: tuple[str, ...] = ("a",)
+
+    fixed = fixed_fields(Arguments(BaseArguments(), Data())) | fixed_fields(Training(output_dir="out"))
+    names = "train_data_dir random_flip prompts validation_split words seed learning_rate scale_lr optimizer"
+    assert set(names.split()) <= fixed.keys()
+    assert not fixed.keys() & {"pretrained_model_name_or_path", "output_dir", "validation_steps", "shown", "name"}
+    assert (fixed["learning_rate"], fixed["words"], fixed["random_flip"]) == (2.0, ["a"], False)

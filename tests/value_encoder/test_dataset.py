@@ -105,3 +105,15 @@ def test_damaged_picture_is_named(root, damage):
             picture.write_text("hello")
     with pytest.raises(UserError, match=r"doctor.3\.png"):
         preference_pairs(root)
+
+
+def test_fingerprint_is_of_what_is_learned_wherever_it_lies(root, metadata):
+    first = preference_pairs(root, center_crop=False).fingerprint()
+    moved = root.rename(root.with_name("moved"))
+    metadata = moved / metadata.relative_to(root)
+    assert preference_pairs(moved, center_crop=False).fingerprint() == first
+    edit_line(metadata, 1, prompt="a photo of a physician")
+    edited = preference_pairs(moved, center_crop=False).fingerprint()
+    violating = metadata.with_name("2.png")
+    violating.write_bytes(violating.with_name("3.png").read_bytes())
+    assert len({first, edited, preference_pairs(moved, center_crop=False).fingerprint()}) == 3

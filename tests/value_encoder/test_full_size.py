@@ -97,7 +97,7 @@ def test_one_step_of_stable_diffusion_15(tmp_path):
         gradient_checkpointing=True,
         report_to="none",
     )
-    train(task, pairs, arguments, resolved={})
+    train(task, pairs, arguments)
     assert not torch.equal(task.value_encoder.final_layer_norm.weight.cpu(), before)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 20 * 1024**2  # KiB
     shutil.rmtree(tmp_path / "out")  # 2.5 GB

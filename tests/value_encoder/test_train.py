@@ -98,7 +98,7 @@ def test_nothing_but_the_encoder_moves(tmp_path):
     arguments = TrainingArguments(
         output_dir=str(tmp_path / "out"), max_train_steps=2, train_batch_size=3, learning_rate=1e-3, report_to="none"
     )
-    train(task, pairs, arguments, resolved={})
+    train(task, pairs, arguments)
     moved = {name for name, tensor in task.state_dict().items() if not torch.equal(tensor, before[name])}
     assert moved and all(name.startswith("value_encoder.") for name in moved)
     assert "value_encoder.encoder.layers.0.self_attn.q_proj.weight" in moved

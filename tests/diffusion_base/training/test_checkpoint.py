@@ -6,14 +6,17 @@ import resource
 import shutil
 import signal
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.amp import GradScaler
+from torch.optim.lr_scheduler import LambdaLR
 
 from diffusion_base.errors import UserError
 from diffusion_base.files import appearing, disk_errors
-from diffusion_base.training import checkpoint
-from tests.diffusion_base.toy import in_process, run_killed_in_pruning, run_toy, weights
+from diffusion_base.training import checkpoint, tensor_files
+from tests.diffusion_base.toy import ToyTask, in_process, run_killed_in_pruning, run_toy, toy_file, weights
 
 KILLED = -signal.SIGKILL
 DROPOUT = {"dropout": 0.25}  # draws from torch's global generator
@@ -108,7 +111,7 @@ def test_full_disk_while_saving_leaves_the_earlier_checkpoint(tmp_path, monkeypa
     options = {"resume_from_checkpoint": "latest", "max_train_steps": 6}
     whole = tmp_path / "whole"
     run_toy(whole, **options)
-    save_file = checkpoint.save_file
+    save_file = tensor_files.save_file
 
     def full(tensors, file):
         if file.parent.name == ".checkpoint-6.partial" and file.name == "optimizer.safetensors":
@@ -116,7 +119,7 @@ def test_full_disk_while_saving_leaves_the_earlier_checkpoint(tmp_path, monkeypa
         save_file(tensors, file)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_file", full)
+        patch.setattr(tensor_files, "save_file", full)
         with pytest.raises(UserError, match="checkpoint-6 can't be written.*No space left.*resume_from_checkpoint"):
             run_toy(tmp_path, **options)
     assert names(tmp_path) == ["checkpoint-3"] and not list(tmp_path.glob(".*"))
@@ -131,7 +134,7 @@ def test_a_write_that_really_fails(tmp_path):
     try:
         with pytest.raises(UserError, match="can't be written"):
             with disk_errors(tmp_path), appearing(tmp_path / "checkpoint-1") as partial:
-                checkpoint.save_file({"a": torch.zeros(1000)}, partial / "a.safetensors")
+                tensor_files.save_file({"a": torch.zeros(1000)}, partial / "a.safetensors")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
@@ -147,11 +150,13 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path):
         run_toy(tmp_path, max_train_steps=4, resume_from_checkpoint="latest")
     with pytest.raises(UserError, match="checkpoint of another base .base, not other"):
         run_toy(tmp_path, {"base_hash": "other"}, max_train_steps=3, resume_from_checkpoint="latest")
+    with pytest.raises(UserError, match="weight_decay 0.01 there, 0.0 here"):
+        run_toy(tmp_path, max_train_steps=3, adam_weight_decay=0.0, resume_from_checkpoint="latest")
     with pytest.raises(UserError, match="no such checkpoint.*there are: checkpoint-3"):
         run_toy(tmp_path, max_train_steps=3, resume_from_checkpoint="checkpoint-4")
     assert json.loads((tmp_path / "training.json").read_text())["finished_steps"] == 3
 
-    (tmp_path / "checkpoint-3" / "trainable.safetensors").write_bytes(b"half")
+    toy_file(tmp_path / "checkpoint-3").write_bytes(b"half")
     with pytest.raises(UserError, match="checkpoint-3 is damaged"):
         run_toy(tmp_path, max_train_steps=3, resume_from_checkpoint="latest")
     shutil.rmtree(tmp_path / "checkpoint-3")
@@ -163,3 +168,93 @@ def test_checkpoints_of_another_program_are_not_run_into(tmp_path):
     (tmp_path / "checkpoint-500" / "value_encoder").mkdir(parents=True)
     with pytest.raises(UserError, match="checkpoint-500 is no checkpoint of this repository"):
         run_toy(tmp_path)
+
+
+def test_a_path_continues_its_own_run_and_no_other(tmp_path):
+    for run in ("one", "other"):
+        run_toy(tmp_path / run, max_train_steps=3, lr_scheduler="constant")
+    options = {"max_train_steps": 4, "lr_scheduler": "constant"}
+    elsewhere = str(tmp_path / "other" / "checkpoint-3")
+    with pytest.raises(UserError, match=f"{elsewhere} does not lie in .*one: .*give --output_dir .*other$"):
+        run_toy(tmp_path / "one", resume_from_checkpoint=elsewhere, **options)
+    run_toy(tmp_path / "one", resume_from_checkpoint=str(tmp_path / "other" / ".." / "one" / "checkpoint-3"), **options)
+    assert names(tmp_path / "one") == ["checkpoint-3", "checkpoint-4"]
+
+
+def test_changed_data_is_refused_and_moved_data_is_not(tmp_path, capsys):
+    options = {"lr_scheduler": "constant", "resume_from_checkpoint": "latest"}
+    run_toy(tmp_path, max_train_steps=3, **options)
+    with pytest.raises(UserError, match="checkpoint-3 was trained on other data"):
+        run_toy(tmp_path, max_train_steps=4, data="relabelled", **options)
+    file = tmp_path / "checkpoint-3" / "state.json"
+    state = json.loads(file.read_text())
+    del state["run"]["data"]  # as before there were fingerprints
+    file.write_text(json.dumps(state))
+    capsys.readouterr()
+    run_toy(tmp_path, max_train_steps=4, data="relabelled", **options)
+    assert "checkpoint-3 does not say what data it began with" in capsys.readouterr().out
+
+
+def test_a_run_from_before_a_flag_and_checksums_continues(tmp_path):
+    """An old checkpoint: all that is trained in trainable.safetensors, no list of places or sums, fewer arguments."""
+    whole = tmp_path / "whole"
+    run_toy(whole, max_train_steps=6)
+    run_toy(tmp_path, max_train_steps=6)
+    shutil.rmtree(tmp_path / "checkpoint-6")
+    folder = tmp_path / "checkpoint-3"
+    trained = {f"trained.{name}": tensor for name, tensor in load_file(toy_file(folder)).items()}
+    tensor_files.save_file(trained, folder / "trainable.safetensors")
+    state = json.loads((folder / "state.json").read_text())
+    del state["sha256"], state["stored"], state["run"]["arguments"]["optimizer"], state["run"]["data"]
+    (folder / "state.json").write_text(json.dumps(state))
+    run_toy(tmp_path, max_train_steps=6, resume_from_checkpoint="latest")
+    assert weights(tmp_path) == weights(whole)
+    shutil.rmtree(tmp_path / "checkpoint-6")
+    with pytest.raises(UserError, match="optimizer 'adamw' there, 'adafactor' here"):
+        run_toy(tmp_path, max_train_steps=6, optimizer="adafactor", resume_from_checkpoint="latest")
+
+
+def test_four_flipped_bytes_are_refused_and_never_called_good(tmp_path):
+    run_toy(tmp_path, max_train_steps=6)
+    assert checkpoint.last_good(tmp_path).name == "checkpoint-6"
+    file = toy_file(tmp_path / "checkpoint-6")
+    content = bytearray(file.read_bytes())
+    content[-4:] = np.float32("nan").tobytes()
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="checkpoint-6 is damaged .toy/toy.safetensors is not as it was written"):
+        run_toy(tmp_path, max_train_steps=6, resume_from_checkpoint="latest")
+    assert checkpoint.last_good(tmp_path).name == "checkpoint-3"
+
+
+@pytest.mark.parametrize("before, after", [(None, GradScaler("cpu")), (GradScaler("cpu"), None)])
+def test_fp16_begun_without_a_gpu_continues_with_one_and_the_reverse(tmp_path, before, after):
+    def state(scaler):
+        task = ToyTask()
+        optimizer = torch.optim.AdamW(task.trained.parameters())
+        return checkpoint.State(task, optimizer, LambdaLR(optimizer, lambda step: 1.0), scaler)
+
+    run = {"base_hash": "", "data_size": 1, "data": "", "samples_per_step": 1, "schedule_length": 1, "arguments": {}}
+    checkpoint.save(tmp_path / "checkpoint-1", state(before), step=1, run=run)
+    assert checkpoint.load(tmp_path / "checkpoint-1", state(after), run=run, fixed={}) == 1
+
+
+def test_what_the_tasks_own_files_hold_is_not_stored_again(tmp_path):
+    """The toy saves all that it trains, so nothing is left; of a task that saves a part, the rest is."""
+    run_toy(tmp_path, max_train_steps=3)
+    folder = tmp_path / "checkpoint-3"
+    files = {file.name for file in folder.rglob("*.safetensors")}
+    assert files == {"toy.safetensors", "optimizer.safetensors", "task.safetensors"}
+
+    ours = {
+        "a": torch.ones(3),
+        "negative zero": torch.tensor([-0.0]),
+        "half": torch.ones(3).half(),
+        "b": torch.zeros(3),
+    }
+    tensor_files.save_file({"x": torch.ones(3), "zero": torch.tensor([0.0])}, tmp_path / "theirs.safetensors")
+    places = tensor_files.find(tmp_path, ours)
+    assert places == {"a": ["theirs.safetensors", "x"]}
+    tensor_files.write(tmp_path / "rest.safetensors", ours, without=places)
+    back = tensor_files.read(tmp_path, "rest", places)
+    assert back.keys() == ours.keys() and all(back[name].equal(ours[name]) for name in ours)
+    assert load_file(tmp_path / "rest.safetensors").keys() == {"negative zero", "half", "b"}

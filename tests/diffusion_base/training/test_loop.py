@@ -4,7 +4,6 @@ import importlib.util
 import json
 import subprocess
 import sys
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -133,7 +132,7 @@ def test_faults_of_data_and_arguments(tmp_path):
     for workers in (0, 1):  # no traceback of the worker around the sentence
         with pytest.raises(UserError, match=r"^picture \d is broken$"):
             arguments = toy_arguments(tmp_path / f"broken-{workers}", dataloader_num_workers=workers)
-            train(ToyTask(), Broken(), arguments, resolved={})
+            train(ToyTask(), Broken(), arguments)
 
 
 def test_what_has_no_effect_is_said_in_one_line(tmp_path, capsys, monkeypatch):
@@ -167,7 +166,7 @@ def test_a_run_leaves_weights_arguments_pictures_and_curves(tmp_path, capsys):
             output_dir, report_to="tensorboard", validation_steps=2, logging_steps=2, mixed_precision=precision,
             max_train_steps=4, lr_scheduler="constant",
         )  # fmt: skip
-        train(task, ToyData(), arguments, resolved=asdict(arguments), validate=validate)
+        train(task, ToyData(), arguments, validate=validate)
         moved = {name: not value.equal(before[name]) for name, value in task.state_dict().items()}
         assert moved == {"frozen.weight": False, "frozen.bias": False, "trained.weight": True, "trained.bias": True}
         assert task.trained.training and not task.frozen.training

@@ -70,10 +70,9 @@ def test_adafactor_keeps_rows_and_columns_and_steps_by_the_given_size(tmp_path):
     assert sizes["0.exp_avg_sq_row"] == (3,) and sizes["0.exp_avg_sq_col"] == (2,)
 
 
-def test_groups_have_their_own_rates_and_frozen_parameters_are_left_out(tmp_path):
-    one, two, frozen = (nn.Parameter(torch.zeros(2)) for _ in range(3))
-    frozen.requires_grad_(False)
-    groups = [{"params": [one, frozen]}, {"params": [two], "lr": 0.5, "weight_decay": 0.0}]
+def test_groups_have_their_own_rates(tmp_path):
+    one, two = (nn.Parameter(torch.zeros(2)) for _ in range(2))
+    groups = [{"params": [one]}, {"params": [two], "lr": 0.5, "weight_decay": 0.0}]
     arguments = toy_arguments(tmp_path, learning_rate=0.01, scale_lr=True)
     optimizer = build_optimizer(groups, arguments, samples_per_step=4, device=CPU)
     assert [(group["params"], group["lr"], group["weight_decay"]) for group in optimizer.param_groups] == [
@@ -82,7 +81,6 @@ def test_groups_have_their_own_rates_and_frozen_parameters_are_left_out(tmp_path
     ]
     for parameter in (one, two):
         parameter.grad = torch.ones(2)
-        parameter.requires_grad_()
     optimizer.step()
     state, numbers = read_state(optimizer)
     for group, rate in zip(optimizer.param_groups, (1.0, 2.0), strict=True):

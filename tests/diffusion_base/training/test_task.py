@@ -60,7 +60,7 @@ def test_the_average_is_shown_and_saved_and_the_weights_go_on(tmp_path):
     run_toy(plain, max_train_steps=3)
     task = ToyTask()
     arguments = toy_arguments(averaged, max_train_steps=3, use_ema=True, ema_decay=0.9)
-    train(task, ToyData(), arguments, resolved={}, validate=validate)
+    train(task, ToyData(), arguments, validate=validate)
     assert torch.equal(shown[0], load_file(toy_file(averaged))["weight"])
     assert weights(averaged) == weights(averaged / "checkpoint-3") != weights(plain)
     trained = load_file(averaged / "checkpoint-3/trainable.safetensors")["trained.weight"]
@@ -69,7 +69,7 @@ def test_the_average_is_shown_and_saved_and_the_weights_go_on(tmp_path):
 
 def test_what_is_trained_is_kept_in_float32(tmp_path):
     task = ToyTask().bfloat16()
-    train(task, ToyData(), toy_arguments(tmp_path, max_train_steps=1, mixed_precision="bf16"), resolved={})
+    train(task, ToyData(), toy_arguments(tmp_path, max_train_steps=1, mixed_precision="bf16"))
     dtypes = {name: parameter.dtype for name, parameter in task.named_parameters()}
     low, full = torch.bfloat16, torch.float32
     assert dtypes == {"frozen.weight": low, "frozen.bias": low, "trained.weight": full, "trained.bias": full}
@@ -84,7 +84,7 @@ def test_groups_hold_all_that_is_trained_once_with_rates_of_their_own(tmp_path):
     for more in ([], [{"params": list(task.trained.parameters())}]):
         task.more = more
         with pytest.raises(ValueError, match="trained.(bias|weight) must be in one of the parameter groups"):
-            train(task, ToyData(), toy_arguments(tmp_path), resolved={})
+            train(task, ToyData(), toy_arguments(tmp_path))
     task.more = [{"params": [task.trained.bias], "lr": 0.0}]
-    train(task, ToyData(), toy_arguments(tmp_path, max_train_steps=3), resolved={})
+    train(task, ToyData(), toy_arguments(tmp_path, max_train_steps=3))
     assert torch.equal(task.trained.bias, before) and not torch.equal(task.trained.weight, ToyTask().trained.weight)
