@@ -26,10 +26,8 @@ from diffusion_base.arguments import (
 from diffusion_base.errors import UserError, run
 from diffusion_base.latents import LatentCache
 from diffusion_base.pipeline import load_pipeline
-from diffusion_base.processes import process_state
 from diffusion_base.training.arguments import TrainingArguments
-from diffusion_base.training.checkpoint import starting_point
-from diffusion_base.training.loop import train, use_xformers
+from diffusion_base.training.loop import begin, train, use_xformers
 
 
 @dataclass(kw_only=True)
@@ -118,8 +116,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """Train, and return the output folder, which holds concept_vectors.safetensors."""
     arguments = parse(Arguments, argv, prog="concept_vectors/train.py", description=__doc__)
     base, training, learned = arguments.base, arguments.training, arguments.learned
-    state = process_state()
-    starting_point(Path(training.output_dir), training.resume_from_checkpoint)  # faults show before the long part
+    state = begin(training)
     found = read_data(arguments.data.train_data_dir)
     data = choose(found, learned.concepts, arguments.data.max_train_samples)
     if not learned.concepts and (unseen := [name for name in found.concepts if name not in data.concepts]):

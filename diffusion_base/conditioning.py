@@ -1,5 +1,6 @@
 """Prompts to embeddings, and the one place where an extra token goes: the same for training and for sampling."""
 
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -22,22 +23,39 @@ def encode_negative_prompts(pipeline: Any, prompts: list[str]) -> PromptEmbeddin
 
 
 class CachedPrompts:
-    """Embeddings of prompts, each encoded the first time it is seen and kept.
+    """Embeddings of prompts, kept from one step to the next.
 
-    Every prompt is encoded by itself, so its embedding does not depend on which others share its batch.
+    Every prompt is encoded by itself, so its embedding does not depend on which others share its batch, nor on whether
+    it was kept.
+
+    Args:
+        limit: bytes that are kept, on the base's device; the prompts that were not used for longest go first. A GiB
+            holds 4,500 prompts of Stable Diffusion 1.5 in float32 and 1,700 of XL, in half precision twice as many.
     """
 
-    def __init__(self, pipeline):
-        self.pipeline = pipeline
-        self.kept: dict[str, PromptEmbeddings] = {}
+    def __init__(self, pipeline: Any, limit: int = 2**30):
+        self.pipeline, self.limit = pipeline, limit
+        self.kept: OrderedDict[str, PromptEmbeddings] = OrderedDict()
+        self.size = 0
 
     def __call__(self, prompts: list[str]) -> PromptEmbeddings:
-        for prompt in prompts:
-            if prompt not in self.kept:
-                self.kept[prompt] = encode_prompts(self.pipeline, [prompt])
-        rows = [self.kept[prompt] for prompt in prompts]
+        rows = [self._row(prompt) for prompt in prompts]
         pooled = [row.pooled for row in rows if row.pooled is not None]
         return PromptEmbeddings(torch.cat([row.embeds for row in rows]), torch.cat(pooled) if pooled else None)
+
+    def _row(self, prompt: str) -> PromptEmbeddings:
+        if prompt in self.kept:
+            self.kept.move_to_end(prompt)
+            return self.kept[prompt]
+        row = self.kept[prompt] = encode_prompts(self.pipeline, [prompt])
+        self.size += _bytes(row)
+        while self.size > self.limit:
+            self.size -= _bytes(self.kept.popitem(last=False)[1])
+        return row
+
+
+def _bytes(row: PromptEmbeddings) -> int:
+    return row.embeds.nbytes + (0 if row.pooled is None else row.pooled.nbytes)
 
 
 def prepend_token(token: Tensor, embeds: Tensor, *, length: int | None) -> Tensor:

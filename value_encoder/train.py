@@ -25,10 +25,8 @@ from diffusion_base.arguments import (
 from diffusion_base.errors import UserError, run
 from diffusion_base.latents import LatentCache
 from diffusion_base.pipeline import load_pipeline
-from diffusion_base.processes import process_state
 from diffusion_base.training.arguments import TrainingArguments
-from diffusion_base.training.checkpoint import starting_point
-from diffusion_base.training.loop import train, use_xformers
+from diffusion_base.training.loop import begin, train, use_xformers
 from preference_data.published import read_livo_dataset, read_livo_folder
 from preference_data.schema import Labelled
 from value_encoder.dataset import PreferencePairs, first_share, pair
@@ -133,8 +131,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """Train, and return the output folder; the encoder is in its `value_encoder/`."""
     arguments = parse(Arguments, argv, prog="value_encoder/train.py", description=__doc__)
     base, training, livo, data = arguments.base, arguments.training, arguments.livo, arguments.data
-    state = process_state()
-    starting_point(Path(training.output_dir), training.resume_from_checkpoint)  # faults show before the long part
+    state = begin(training)
     latents_dir = Path(data.latents_dir or Path(training.output_dir, "latents"))
     pictures = pair(read_data(data, latents_dir))
     pipeline = load_pipeline(

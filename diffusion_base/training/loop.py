@@ -11,9 +11,9 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, send_to_device
+from accelerate.utils import DistributedType, send_to_device, set_seed
 from diffusers.models import UNet2DConditionModel
 from diffusers.optimization import get_scheduler
 from PIL import Image
@@ -33,6 +33,21 @@ from diffusion_base.training.ema import MovingAverage
 from diffusion_base.training.optimizers import build_optimizer
 from diffusion_base.training.task import TrainingTask
 from diffusion_base.training.tracking import RunningMeans, add_to_history, log_pictures, start_history, start_trackers
+
+
+def begin(arguments: TrainingArguments) -> PartialState:
+    """For the first lines of a train.py: what is made at random from here on, as the first weights of a LoRA, is
+    --seed's; and an output folder that can't be used shows before the long part.
+
+    Returns:
+        This process among those of the run.
+
+    Raises:
+        UserError: as of `train`, of the output folder and the checkpoint.
+    """
+    set_seed(arguments.seed)
+    checkpoint.starting_point(Path(arguments.output_dir), arguments.resume_from_checkpoint)
+    return process_state()
 
 
 def train(

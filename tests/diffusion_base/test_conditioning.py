@@ -46,6 +46,22 @@ def test_cached_prompts_are_encoded_once(kind):
         assert torch.equal(again.pooled, first.pooled[[1, 0, 1]])
 
 
+def test_the_cache_is_bounded_and_forgets_what_was_not_used_for_longest():
+    """Room for two rows of 77 × (32 + 0.2) numbers; the embeddings are the same, kept or not."""
+    pipeline, encoded = tiny_pipeline("sdxl"), []
+    pipeline.text_encoder.register_forward_pre_hook(lambda *_: encoded.append(1))
+    row = 4 * (77 * 32 + 16)
+    cache = CachedPrompts(pipeline, limit=2 * row + 1)
+    first = cache(["a nurse", "a cat"])
+    cache(["a nurse", "a dog"])  # the cat goes
+    assert len(encoded) == 3 and list(cache.kept) == ["a nurse", "a dog"] and cache.size == 2 * row
+    again = cache(["a nurse", "a cat", "a dog"])  # the dog goes before it is used
+    assert len(encoded) == 5 and cache.size == 2 * row
+    assert torch.equal(again.embeds[:2], first.embeds) and torch.equal(again.pooled[:2], first.pooled)
+    tiny = CachedPrompts(pipeline, limit=1)
+    assert torch.equal(tiny(["a nurse", "a cat"]).embeds, first.embeds) and tiny.size == 0
+
+
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
 def test_prompt_that_just_fits_and_one_that_does_not(kind):
     pipeline = tiny_pipeline(kind)
