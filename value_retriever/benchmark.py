@@ -17,7 +17,8 @@ from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
 from diffusion_base.files import read_jsonl
 from value_retriever.answer import RetrievedValue
-from value_retriever.retriever import BackendName, BackendOptions, ValueRetriever, automatic
+from value_retriever.options import BackendName, BackendOptions
+from value_retriever.retriever import ValueRetriever, automatic
 
 SHIPPED = Path(__file__).parent / "benchmark.jsonl"
 NEEDED = ("prompt", "value", "values", "person", "half")

@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING
 
 from diffusion_base.errors import UserError
 from value_retriever.answer import Heard, RetrievedValue, Undecided
+from value_retriever.options import BackendOptions
 from value_retriever.rule import PersonWords
 from value_retriever.values import Values
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from value_retriever.retriever import BackendOptions
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 BATCH = 64
@@ -80,7 +79,7 @@ class LocalBackend:
 
     name = "local"
 
-    def __init__(self, values: Values, rule: PersonWords, options: "BackendOptions"):
+    def __init__(self, values: Values, rule: PersonWords, options: BackendOptions):
         self.values, self.rule, self.margin = values, rule, options.margin
         self.model = options.local_model or DEFAULT_MODEL
         classes = {value.statement: value.examples for value in values.harms}

@@ -20,7 +20,8 @@ from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
 from diffusion_base.files import read_jsonl, write_jsonl
 from value_retriever.answer import RetrievedValue
-from value_retriever.retriever import BackendOptions, ValueRetriever, is_unicode
+from value_retriever.options import BackendOptions
+from value_retriever.retriever import ValueRetriever, is_unicode
 from value_retriever.values import FAILED, NO_VALUE
 
 PREFIX = "retrieved_"

@@ -7,7 +7,8 @@ already what it is about: "a woman reading" names the gender, so racial equality
 from collections.abc import Iterable, Sequence
 
 from value_retriever.answer import Heard, RetrievedValue
-from value_retriever.keywords import Match, Phrases, counted
+from value_retriever.phrases import Phrases
+from value_retriever.search import Match, Search, counted
 from value_retriever.values import Values
 
 CONFIDENCE = 0.9  # set by hand
@@ -37,11 +38,11 @@ class PersonWords:
 
     def left_open(self, prompt: str) -> tuple[str, ...]:
         """The bias values that a prompt about people calls for: those that no word of it settles."""
-        search = self.phrases.search(prompt)
+        search = Search(self.phrases, prompt)
         return tuple(value.statement for i, value in enumerate(self.biases) if not search.find(f"unless {i}"))
 
     def retrieve(self, prompt: str) -> RetrievedValue:
-        search = self.phrases.search(prompt)
+        search = Search(self.phrases, prompt)
         person: Match | None = None
         named: list[str] = []
         applying: list[str] = []

@@ -5,8 +5,10 @@ import time
 import pytest
 
 from diffusion_base.errors import UserError
-from value_retriever.keywords import Keywords, Phrases, inflections
+from value_retriever.keywords import Keywords
 from value_retriever.normalise import normalise, read
+from value_retriever.phrases import Phrases, inflections
+from value_retriever.search import Search
 from value_retriever.values import Value, Values, load_values
 
 NUDITY, BLOODY, ZOMBIE = (f"{harm} considered inappropriate" for harm in ("nudity", "bloody", "zombie"))
@@ -144,7 +146,8 @@ def test_normalised_text_and_words():
 
 def test_lists_in_phrases_and_their_faults():
     phrases = Phrases({"pets": ["cat", "guinea pig"], "wanted": ["big @pets", "@pets 's tail"]}, verbs=False)
-    found = [match.written for match in phrases.search("a big guinea pig, the cats's tails, a big dog").find("wanted")]
+    search = Search(phrases, "a big guinea pig, the cats's tails, a big dog")
+    found = [match.written for match in search.find("wanted")]
     assert found == ["big guinea pig", "cats's tails"]
     with pytest.raises(UserError, match="@birds in a list of keywords: there is no such list"):
         Phrases({"wanted": ["big @birds"]}, verbs=False)

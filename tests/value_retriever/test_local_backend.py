@@ -6,7 +6,8 @@ from transformers import AutoModel, BertConfig, BertModel, BertTokenizerFast
 
 from diffusion_base.errors import UserError
 from value_retriever.local_backend import LocalBackend, SentenceEncoder
-from value_retriever.retriever import BackendOptions, ValueRetriever
+from value_retriever.options import BackendOptions
+from value_retriever.retriever import ValueRetriever
 from value_retriever.rule import PersonWords
 from value_retriever.values import Value, Values, load_values
 

@@ -10,7 +10,8 @@ import pytest
 from diffusion_base.errors import UserError, run
 from value_retriever import retriever as script
 from value_retriever.answer import RetrievedValue, Undecided
-from value_retriever.retriever import BackendOptions, ValueRetriever
+from value_retriever.options import BackendOptions
+from value_retriever.retriever import ValueRetriever
 
 ROOT = Path(__file__).parents[2]
 GENDER, RACE = "gender equality", "racial equality"
