@@ -1,5 +1,23 @@
 """Concept vectors: directions in the UNet's bottleneck (h-space), learned from pictures, added at sampling time."""
 
+from typing import TYPE_CHECKING
+
+from diffusion_base.lazy import lazy
+
+if TYPE_CHECKING:
+    from concept_vectors.inference import ConceptVector, FairGroup, TwoTrajectories
+    from concept_vectors.responsible_text import ResponsibleText
+    from concept_vectors.vectors import ConceptVectors, load_vectors
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "concept_vectors.inference": ("ConceptVector", "FairGroup", "TwoTrajectories"),
+        "concept_vectors.responsible_text": ("ResponsibleText",),
+        "concept_vectors.vectors": ("ConceptVectors", "load_vectors"),
+    },
+)
+
 
 def load_intervention(
     path: str,

@@ -21,7 +21,6 @@ DISTRIBUTION = "t2i-align"
 INSTALL = "pip install -e . -c constraints.txt"
 
 WITHOUT = {
-    "torchmetrics": "no FID and IS",
     "nudenet": "no NudeNet judge",
     "onnxruntime": "no NudeNet judge",
     "gradio": "nothing yet: there is no web demo",
@@ -62,7 +61,8 @@ def main(argv: list[str] | None = None) -> None:
         if found := _version(requirement.name):
             print(f"  ✓ {requirement.name:<22} {found}")
         else:
-            print(f"  – {requirement.name:<22} missing: {WITHOUT[requirement.name]} (pip install -e '.[{extra}]')")
+            cost = WITHOUT.get(requirement.name, f"a part of an older version; run: {INSTALL}")
+            print(f"  – {requirement.name:<22} missing: {cost} (pip install -e '.[{extra}]')")
     if faults:
         needed = ", ".join(map(str, faults))
         raise UserError(f"this installation lacks {needed}; run: {INSTALL}")

@@ -2,7 +2,9 @@
 
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -25,12 +27,11 @@ def resolve(spec: str, function: str, reserved: tuple[str, ...] = ()) -> tuple[C
     """
     location, _, query = spec.partition("?")
     package, _, path = location.partition(":")
-    try:
-        found = importlib.util.find_spec(package)
-    except (ImportError, ValueError):  # no such parent, no name at all
-        found = None
-    if found is None:
-        raise UserError(f"{spec!r}: there is no package {package!r}; the form is package:path?option=value")
+    if not _is_there(package):
+        raise UserError(
+            f"{spec!r}: there is no package {package!r}, neither installed nor as a folder here or beside evaluation/; "
+            "the form is package:path?option=value"
+        )
     module = importlib.import_module(package)
     if not hasattr(module, function):
         raise UserError(f"{spec!r}: the package {package!r} has no {function}")
@@ -41,6 +42,31 @@ def resolve(spec: str, function: str, reserved: tuple[str, ...] = ()) -> tuple[C
         return load, path, given  # what options there are depends on the path: the function looks at them itself
     first, *_ = parameters  # the path
     return load, path, typed_options(load, given, spec, reserved=(first, *reserved))
+
+
+def _is_there(package: str) -> bool:
+    """Whether a package can be imported. One in the current folder or beside evaluation/ is made so: Python searches
+    what was installed and a script's own folder alone, and a method may be younger than the installation."""
+    if _is_found(package):
+        return True
+    top = package.partition(".")[0]
+    for place in (Path.cwd(), Path(__file__).parents[1]) if top else ():
+        if (place / top / "__init__.py").is_file() or (place / f"{top}.py").is_file():
+            sys.path.append(str(place))
+            importlib.invalidate_caches()
+            return _is_found(package)
+    return False
+
+
+def _is_found(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError as error:
+        if not package.startswith(error.name or package):  # a parent's own import failed
+            raise
+        return False
+    except ValueError:  # no name at all
+        return False
 
 
 def typed_options(load: Callable, given: Mapping[str, str], spec: str, reserved: Sequence[str] = ()) -> dict[str, Any]:

@@ -2,19 +2,23 @@
 
 import ast
 import importlib
-import importlib.metadata
-import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from tests.test_packaging import DISTRIBUTIONS, OWNERS
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
-SHARED = {"diffusion_base", "scorers", "preference_data", "evaluation", "miniature"}
-METHODS = set(PACKAGES) - SHARED
-MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+METHODS = set(PACKAGES) - {"diffusion_base", "scorers", "preference_data", "evaluation", "miniature"}
+MODULES = {  # name → file
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
 
 # scripts and tests may import anything; a method or the evaluation reaches other methods through interventions alone
 ALLOWED = {
@@ -27,54 +31,88 @@ ALLOWED = {
 }
 
 
-def imported_packages(source: str) -> set[str]:
-    """The top-level packages that a module imports, wherever in it."""
+def imported(source: str) -> set[str]:
+    """The modules that a source imports, wherever in it: of `from a import b` a.b too, which may be a module."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            names.add(node.module.partition(".")[0])
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return names
+
+
+IMPORTED = {name: imported(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
 
 
 def test_packages_import_downwards_only():
     wrong = [
         f"{module} imports {other}"
-        for module in MODULES
-        for other in imported_packages((ROOT / module).read_text(encoding="utf-8")) & set(PACKAGES)
-        if other not in ALLOWED[module.parts[0]] | {module.parts[0]}
+        for module, others in IMPORTED.items()
+        for other in others & set(PACKAGES) | {other.partition(".")[0] for other in others} & set(PACKAGES)
+        if other not in ALLOWED[module.partition(".")[0]] | {module.partition(".")[0]}
     ]
     assert not wrong
 
 
 def test_imports_are_found_wherever_they_stand():
     source = "import a.b\ndef f():\n    from c.d import e\n    from . import g\n"
-    assert imported_packages(source) == {"a", "c"}
+    assert imported(source) == {"a.b", "c.d", "c.d.e"}
+
+
+def test_no_module_imports_in_a_circle():
+    """Not even where an import waits in a function or is for type checkers alone. A package's root, which offers names
+    of its modules, counts as imported where it is named itself."""
+    graph = {}
+    for module, others in IMPORTED.items():
+        known = others & MODULES.keys() - {module}
+        graph[module] = {name for name in known if not any(other.startswith(f"{name}.") for other in known)}
+    assert list(TopologicalSorter(graph).static_order())  # else a CycleError that names the circle
 
 
 def test_no_module_bears_the_name_of_another_library():
     """A script's folder is the first place Python searches: `datasets.py` there would stand in for the library."""
-    requirements = importlib.metadata.requires("t2i-align")
-    distributions = {re.match(r"[\w.-]+", requirement).group().lower() for requirement in requirements}
-    distributions.discard("t2i-align")  # its extra `dev` names its extra `eval`
-    libraries = {
-        name
-        for name, owners in importlib.metadata.packages_distributions().items()
-        if distributions & {owner.lower() for owner in owners}
-    }
-    taken = sys.stdlib_module_names | libraries | {name.replace("-", "_") for name in distributions}
-    names = {module.stem for module in MODULES} | set(PACKAGES)
-    assert not (names - {"__init__", "__main__"}) & taken
+    libraries = {name for name, owners in OWNERS.items() if DISTRIBUTIONS & owners}
+    taken = sys.stdlib_module_names | libraries | {name.replace("-", "_") for name in DISTRIBUTIONS}
+    names = {part for module in MODULES for part in module.split(".")}
+    assert not (names - {"__main__"}) & taken
 
 
-@pytest.mark.parametrize("module", [".".join(module.with_suffix("").parts) for module in MODULES])
+@pytest.mark.parametrize("module", MODULES)
 def test_everything_imports(module):
-    importlib.import_module(module.removesuffix(".__init__"))
+    importlib.import_module(module)
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_packages_are_light(package):
-    """Naming a method must not load torch; its heavy modules are imported when they are used."""
-    code = f"import sys, {package}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+def typed_names(package: str) -> dict[str, str]:
+    """The names that a package's root shows to type checkers → the module of each."""
+    tree = ast.parse((ROOT / package / "__init__.py").read_text(encoding="utf-8"))
+    blocks = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    imports = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: node.module for node in imports for alias in node.names}
+
+
+ROOTS = {package: names for package in PACKAGES if (names := typed_names(package))}
+
+
+@pytest.mark.parametrize("package", ROOTS)
+def test_roots_offer_what_they_show_to_type_checkers(package):
+    root = importlib.import_module(package)
+    assert root.__dir__() == sorted({*vars(root), *ROOTS[package]})
+    for name, module in ROOTS[package].items():
+        assert getattr(root, name) is getattr(importlib.import_module(module), name)
+    with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nothing'"):
+        _ = root.nothing
+
+
+def test_the_names_that_notebooks_import():
+    assert ROOTS["value_encoder"].keys() >= {"ValueToken"} and ROOTS["value_retriever"].keys() >= {"ValueRetriever"}
+    assert ROOTS["concept_vectors"].keys() >= {"ConceptVector", "FairGroup"}
+    assert ROOTS["diffusion_base"].keys() >= {"load_pipeline", "generate"}
+
+
+def test_packages_are_light():
+    """Naming a package must not load torch, nor must the retriever; heavy modules are imported when they are used."""
+    lines = [f"import {package}; assert 'torch' not in sys.modules, '{package}'" for package in PACKAGES]
+    lines += ["from value_retriever import ValueRetriever; ValueRetriever(backend='rule').retrieve('a nurse')"]
+    code = "\n".join(["import sys", *lines, "assert 'torch' not in sys.modules, 'ValueRetriever'"])
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -1,5 +1,14 @@
 """LiVO's value encoder: one extra token, learned from pairs of pictures, carries a value into the prompt."""
 
+from typing import TYPE_CHECKING
+
+from diffusion_base.lazy import lazy
+
+if TYPE_CHECKING:
+    from value_encoder.inference import AdaptiveValue, ValueToken
+
+__getattr__, __dir__ = lazy(__name__, {"value_encoder.inference": ("AdaptiveValue", "ValueToken")})
+
 
 def load_intervention(
     path: str,

@@ -4,7 +4,6 @@ FID and KID are called so only with Inception's features. With CLIP's, unit vect
 `clip-kid`, whose values mean nothing beside published ones.
 """
 
-import importlib.util
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,7 +71,7 @@ def check_sets(metrics: Sequence[str], made: PictureSet, reference: PictureSet |
     """Refuse what cannot be measured, before anything heavy is loaded.
 
     Raises:
-        UserError: no prompts where they are needed, prompts that differ, too few pictures, or no torchmetrics.
+        UserError: no prompts where they are needed, prompts that differ, or too few pictures.
     """
     where, remedy = made.folder, "or take {} out of --metrics"
     if "clip" in metrics and made.prompts is None:
@@ -87,8 +86,6 @@ def check_sets(metrics: Sequence[str], made: PictureSet, reference: PictureSet |
         raise UserError(f"{where}: {distances[0]} needs two pictures at least, and two of the reference")
     if "similarity" in metrics and reference is not None:
         pair(made, reference)
-    if {"fid", "isc"} & set(metrics) and importlib.util.find_spec("torchmetrics") is None:
-        raise UserError("FID and IS need torchmetrics, which is not installed: pip install 't2i-align[eval]'")
 
 
 def quality_figures(

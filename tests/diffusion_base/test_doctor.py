@@ -6,6 +6,7 @@ import pytest
 
 from diffusion_base import doctor
 from diffusion_base.errors import UserError
+from tests.test_packaging import EXTRAS
 
 
 def test_report(capsys):
@@ -16,8 +17,15 @@ def test_report(capsys):
 
 
 def test_every_optional_part_has_its_cost_written_down():
-    _, optional = doctor._requirements()
-    assert {requirement.name for requirement, _ in optional} == set(doctor.WITHOUT)
+    assert set().union(*(names for extra, names in EXTRAS.items() if extra != "dev")) == set(doctor.WITHOUT)
+
+
+def test_an_installation_that_is_older_than_the_program(monkeypatch, capsys):
+    """Its metadata, written when it was installed, may name what is no option any more."""
+    older = ["torch", 'sound; extra == "music"']
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: older)
+    doctor.main([])
+    assert "sound                  missing: a part of an older version; run: pip install" in capsys.readouterr().out
 
 
 def test_missing_and_wrong_packages(monkeypatch, capsys):
