@@ -68,10 +68,8 @@ class Intervention(Protocol):
     strength: float = 1.0
     """0 is not at all, 1 as trained. At 0 no door is passed: the pictures are the base's, bit for bit."""
 
-    @property
-    def reads(self) -> tuple[str, ...] | None:
-        """What of a picture's record can change it, beside prompt and seed; None: anything may."""
-        return None
+    reads: tuple[str, ...] | None = None
+    """What of a picture's record can change it, beside prompt and seed; None: anything may."""
 
     def begin(self, context: Context) -> None:
         """Get ready for all pictures of a call, of every chunk and process; once, before anything is changed.
@@ -134,6 +132,10 @@ class Wrapped(Intervention):
     @property
     def reads(self) -> tuple[str, ...] | None:
         return self.inner.reads
+
+    @reads.setter
+    def reads(self, reads: tuple[str, ...] | None) -> None:
+        self.inner.reads = reads
 
     def begin(self, context: Context) -> None:
         self.inner.begin(context)

@@ -11,7 +11,7 @@ import torch
 from diffusion_base.conditioning import PromptEmbeddings, encode_prompts
 from diffusion_base.errors import UserError
 from diffusion_base.generation import generate
-from diffusion_base.intervention import Context, Intervention, load_intervention
+from diffusion_base.intervention import Context, Intervention, Wrapped, load_intervention
 from tests.tiny import tiny_pipeline
 
 PROMPTS = ["a nurse", "a cat"]
@@ -34,6 +34,13 @@ class PromptShift(Describe):
         return PromptEmbeddings(conditional.embeds + self.strength, conditional.pooled), unconditional
 
 
+class Rewriting(Describe):
+    """Door 1, before the encoding."""
+
+    def edit_text(self, context, prompts):
+        return [prompt + " in red" * round(10 * self.strength) for prompt in prompts]
+
+
 class OwnNegative(Describe):
     """Door 1: a method that brings its negative prompt."""
 
@@ -52,13 +59,13 @@ class MidBlockShift(Describe):
     """Door 3: adds to the conditional rows of the mid block alone."""
 
     @contextmanager
-    def hook(self, context, unet):
+    def hook(self, context, denoiser):
         def shift(_module, _inputs, output):
             rows = context.conditional_rows
             assert len(rows) == len(output)
             return output + self.strength * rows.to(output.dtype)[:, None, None, None]
 
-        handle = unet.mid_block.register_forward_hook(shift)
+        handle = denoiser.mid_block.register_forward_hook(shift)
         try:
             yield
         finally:
@@ -86,11 +93,23 @@ class StepShift(Describe):
         return latents + self.strength * (context.step == 1)
 
 
-METHODS = [PromptShift, NoiseShift, MidBlockShift, WeightSwap, StepShift]
+class Numbered(Describe):
+    """Needs all pictures to be known: each is shifted by its number among them."""
+
+    def begin(self, context):
+        self.numbers = {seed: number for number, seed in enumerate(context.seeds, start=1)}
+
+    def edit_latents(self, context, latents):
+        numbers = torch.tensor([self.numbers[seed] for seed in context.seeds])
+        return latents + self.strength * numbers[:, None, None, None]
+
+
+DOORS = [PromptShift, NoiseShift, MidBlockShift, WeightSwap, StepShift]
+METHODS = [*DOORS, Rewriting]  # whose pictures don't depend on the whole set
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DOORS)
 def test_each_door_changes_the_picture_as_strongly_as_asked_and_leaves_the_base_as_it_was(method, kind):
     pipeline = tiny_pipeline(kind)
     base, none, weak, strong, after = (
@@ -131,11 +150,18 @@ class Recorder(Intervention):
     def describe(self):
         return {}
 
+    def begin(self, context):
+        self.log.append((self.name, "begin", len(context.prompts), context.step))
+
     @contextmanager
     def swap_weights(self, context):
         self.log.append((self.name, "weights in", len(context.prompts), context.step))
         yield
         self.log.append((self.name, "weights out", len(context.prompts), context.step))
+
+    def edit_text(self, context, prompts):
+        self.log.append((self.name, "text", len(prompts), context.step))
+        return prompts
 
     def edit_prompts(self, context, conditional, unconditional):
         self.log.append((self.name, "prompts", len(context.prompts), context.step))
@@ -147,14 +173,14 @@ class Recorder(Intervention):
         return latents
 
     @contextmanager
-    def hook(self, context, unet):
+    def hook(self, context, denoiser):
         def see(_module, inputs):
             assert context.timestep == inputs[1]
             self.inputs.append(inputs[0])
             self.rows.append(context.conditional_rows)
             self.log.append((self.name, "unet", len(context.prompts), context.step))
 
-        handle = unet.register_forward_pre_hook(see)
+        handle = denoiser.register_forward_pre_hook(see)
         yield
         handle.remove()
 
@@ -168,9 +194,9 @@ def test_doors_are_passed_in_order_and_the_list_in_order_within_a_door():
     interventions = [Recorder("a", log), Recorder("b", log)]
     options = QUICK | {"num_inference_steps": 2, "batch_size": 2}
     generate(tiny_pipeline(), ["x", "y", "z"], [0, 1, 2], interventions, **options)
-    expected = [("weights in", 3, -1)]
+    expected = [("begin", 3, -1), ("weights in", 3, -1)]
     for size in (2, 1):  # two chunks
-        expected += [("prompts", size, -1), ("latents", size, -1)]
+        expected += [(door, size, -1) for door in ("text", "prompts", "latents")]
         expected += [(door, size, step) for step in (0, 1) for door in ("unet", "end of step")]
     expected = [(name, *entry) for entry in expected for name in "ab"]
     assert log[:-2] == expected
@@ -185,6 +211,100 @@ def test_conditional_rows(guidance_scale, expected):
     assert [len(inputs) for inputs in recorder.inputs] == [len(expected)] * 3
 
 
+def test_words_are_edited_before_they_are_encoded():
+    pipeline = tiny_pipeline()
+    edited = generate(pipeline, PROMPTS, SEEDS, [Rewriting(0.1), Rewriting(0.2)], **QUICK)
+    assert np.array_equal(
+        edited, generate(pipeline, [f"{prompt} in red in red in red" for prompt in PROMPTS], SEEDS, **QUICK)
+    )
+
+
+def test_a_set_knows_nothing_of_the_one_before_it():
+    """One instance on two sets in turn, whose pictures have other numbers, and on the first one again."""
+    pipeline, method = tiny_pipeline(), Numbered(0.5)
+    options = QUICK | {"batch_size": 1}
+    sets = [(PROMPTS, SEEDS), (PROMPTS[::-1], [2, 9]), (PROMPTS, SEEDS)]
+    made = [generate(pipeline, *rows, [method], **options) for rows in sets]
+    assert all(
+        np.array_equal(images, generate(pipeline, *rows, [Numbered(0.5)], **options))
+        for images, rows in zip(made, sets, strict=True)
+    )
+    assert np.array_equal(made[0], made[2]) and not np.array_equal(
+        made[0][1], made[1][0]
+    )  # seed 2: the second, the first
+
+
+class Stubborn(Describe):
+    """Has no idea of strength, at any door."""
+
+    def edit_text(self, context, prompts):
+        return ["a dog"] * len(prompts)
+
+    def edit_prompts(self, context, conditional, unconditional):
+        return PromptEmbeddings(-conditional.embeds, conditional.pooled), unconditional
+
+    def edit_latents(self, context, latents):
+        return -latents
+
+    def end_of_step(self, context, latents):
+        return latents.flip(0)
+
+
+def test_strength_0_is_the_base_whatever_a_method_makes_of_it():
+    pipeline, method = tiny_pipeline(), Stubborn(1.0)
+    base = generate(pipeline, PROMPTS, SEEDS, **QUICK)
+    assert not np.array_equal(generate(pipeline, PROMPTS, SEEDS, [method], **QUICK), base)
+    method.strength = 0.0
+    assert np.array_equal(generate(pipeline, PROMPTS, SEEDS, [method], **QUICK), base)
+
+
+@pytest.mark.parametrize("method", [*METHODS, Numbered, OwnNegative, Stubborn])
+def test_wrapped_without_a_change_is_what_it_wraps(method):
+    pipeline, inner = tiny_pipeline(), method(0.5)
+    wrapped = Wrapped(inner)
+    for strength in (0.5, 0.2):
+        wrapped.strength = strength
+        images = generate(pipeline, PROMPTS, SEEDS, [wrapped], **QUICK)
+        assert np.array_equal(images, generate(pipeline, PROMPTS, SEEDS, [method(strength)], **QUICK))
+        assert wrapped.describe() == method(strength).describe()
+    inner.reads = ("value",)
+    assert wrapped.reads == ("value",)
+
+
+def test_wrapped_forwards_whatever_an_intervention_has():
+    doors = {name for name in vars(Intervention) if not name.startswith("_")}
+    assert {"begin", "swap_weights", "edit_text", "edit_prompts", "edit_latents", "hook", "end_of_step"} <= doors
+    assert doors <= vars(Wrapped).keys()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_not_finite_are_refused(number):
+    pipeline, method = tiny_pipeline(), NoiseShift(0.5)
+    with pytest.raises(UserError, match="guidance_scale (nan|-?inf): it must be a finite number"):
+        generate(pipeline, PROMPTS, SEEDS, **QUICK | {"guidance_scale": number})
+    method.strength = number
+    with pytest.raises(UserError, match="strength (nan|-?inf): it must be a finite number"):
+        generate(pipeline, PROMPTS, SEEDS, [method], **QUICK)
+
+
+class OneOverflows(Describe):
+    """The second picture's noise grows beyond what numbers hold."""
+
+    def edit_latents(self, context, latents):
+        return latents * torch.tensor([1, self.strength])[:, None, None, None]
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_what_comes_to_no_picture_is_refused_before_it_is_decoded(steps, monkeypatch):
+    pipeline = tiny_pipeline()
+    monkeypatch.setattr(pipeline.vae, "decode", lambda *_, **__: pytest.fail("decoded"))
+    options = QUICK | {"num_inference_steps": steps}
+    with pytest.raises(UserError, match="of 'a cat' with seed 2 .* the strength 1e.30 of OneOverflows"):
+        generate(pipeline, PROMPTS, SEEDS, [OneOverflows(1e30)], **options)
+    with pytest.raises(UserError, match="of 'a nurse' with seed 1 .* lower the guidance scale 1e.30$"):
+        generate(pipeline, PROMPTS, SEEDS, **options | {"guidance_scale": 1e30})
+
+
 def test_methods_compose():
     """The mid-block shift is linear in what it adds: twice a half is a whole, whatever else is in the list."""
     pipeline = tiny_pipeline()
@@ -197,7 +317,7 @@ def test_methods_compose():
 def test_context_knows_each_picture():
     seen = []
 
-    class Look(Describe):
+    class Witness(Describe):
         def edit_prompts(self, context: Context, conditional, unconditional):
             rows = (context.prompts, context.negative_prompts, context.seeds, context.records)
             seen.extend(zip(*rows, strict=True))
@@ -206,7 +326,7 @@ def test_context_knows_each_picture():
     records = [{"value": "a"}, {"value": None}, {}]
     negative = ["n0", "n1", "n2"]
     options = QUICK | {"batch_size": 2, "negative_prompt": negative, "records": records}
-    generate(tiny_pipeline(), ["x", "y", "z"], [7, 8, 9], [Look()], **options)
+    generate(tiny_pipeline(), ["x", "y", "z"], [7, 8, 9], [Witness()], **options)
     assert seen == list(zip(["x", "y", "z"], negative, [7, 8, 9], records, strict=True))
 
 
@@ -265,6 +385,8 @@ def test_spec_names_package_path_and_typed_options(package):
         ("some_method:x?valu=1", "has no option 'valu' .options: value, probability, flags"),
         ("some_method:x?pipeline=1", "has no option 'pipeline'"),
         ("some_method:x?value=a&probability=half", "option 'probability': Input should be a valid number"),
+        ("some_method:x?value=a&probability=nan", "option 'probability': Input should be a finite number"),
+        ("some_method:x?value=a&probability=-inf", "option 'probability': Input should be a finite number"),
         ("some_method:x", "needs the option 'value'"),
     ],
 )
