@@ -52,6 +52,9 @@ class Pictures:
     def item(self, index, rng):
         return {"latents": torch.from_numpy(rng.standard_normal((4, 8, 8), "float32")), "prompt": "a nurse"}
 
+    def fingerprint(self):
+        return "noise"
+
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_equal_runs_are_equal(tmp_path, dtype):
@@ -72,7 +75,7 @@ def test_equal_runs_are_equal(tmp_path, dtype):
                 pictures[name, "base"] = generate(pipeline, ["a nurse"], [0], **options)[0]
             pictures[name, "policy"] = generate(pipeline, ["a nurse"], [0], **options)[0]
 
-        train(task, Pictures(), arguments, resolved={}, validate=validate)
+        train(task, Pictures(), arguments, validate=validate)
         return load_file(tmp_path / name / "pytorch_lora_weights.safetensors")
 
     first, second, other = run("first"), run("second"), run("other", seed=1)
