@@ -1,9 +1,14 @@
-"""Which of the run's processes this is, and where it computes."""
+"""Which of the run's processes this is, where it computes, and on how many cores."""
 
+import os
+
+import psutil
 import torch
 from accelerate import PartialState
 
 from diffusion_base.errors import UserError
+
+LAUNCHERS = {"ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"}  # the marks of `accelerate launch` and torchrun
 
 
 def use_cpu() -> bool:
@@ -27,5 +32,28 @@ def usable_device(name: str | torch.device | None) -> torch.device:
 
 
 def process_state() -> PartialState:
-    """This process among those of the run; made once, and before any Accelerator."""
-    return PartialState(cpu=use_cpu())
+    """This process among those of the run; made once, and before any Accelerator.
+
+    On a CPU the processes of a machine share its cores, unless the user said how many threads there shall be:
+    `accelerate launch` would leave each of them a single one.
+    """
+    state = PartialState(cpu=use_cpu())
+    if state.device.type == "cpu" and _limited_by_the_launcher():
+        torch.set_num_threads(max(1, _usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+    return state
+
+
+def _limited_by_the_launcher() -> bool:
+    """Whether a launcher made it one thread of itself: it started without that variable and without a flag for it."""
+    if os.environ.get("OMP_NUM_THREADS") != "1" or not LAUNCHERS & os.environ.keys():
+        return False
+    try:
+        launcher = psutil.Process(os.getppid())
+        asked = any("num_cpu_threads" in word.replace("-", "_") for word in launcher.cmdline())
+        return not asked and "OMP_NUM_THREADS" not in launcher.environ()
+    except psutil.Error:  # it ended, or belongs to somebody else
+        return True
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

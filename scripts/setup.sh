@@ -1,7 +1,7 @@
 # Sourced by the other scripts: a virtual environment in .venv with this repository in it.
 #
 #   setup [EXTRA]     e.g. `setup dev`; leaves the interpreter in $python. What is installed and unchanged is left alone.
-#   launch SCRIPT …   by accelerate, in one process on all cores
+#   launch SCRIPT …   by accelerate, in one process
 #   precision         bf16 where it pays on this machine, else no; PRECISION in the environment comes first
 #   step TEXT         a headline with the seconds since the script began
 #
@@ -56,10 +56,7 @@ setup() {
 }
 
 launch() {
-  local threads # accelerate would give a process on the CPU a single one
-  threads=$("$python" -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
-  "$python" -m accelerate.commands.launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
-    --num_cpu_threads_per_process "$threads" "$@"
+  "$python" -m accelerate.commands.launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no "$@"
 }
 
 precision() {
