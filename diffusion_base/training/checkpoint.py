@@ -31,7 +31,7 @@ from diffusion_base.processes import process_state
 from diffusion_base.training import tensor_files
 from diffusion_base.training.ema import MovingAverage
 from diffusion_base.training.optimizers import read_state, restore_state
-from diffusion_base.training.sharding import gather, put, whole_on_main
+from diffusion_base.training.sharding import gather, split_like, whole_on_main
 from diffusion_base.training.task import TrainingTask
 
 CONTINUE = "what was saved before is intact: make room, then continue by --resume_from_checkpoint latest"
@@ -181,7 +181,7 @@ def load(folder: Path, state: State, *, run: dict[str, Any], fixed: dict[str, An
             state.task.load_state(theirs)
         else:
             for key, tensor in ours.items():
-                put(tensor, theirs[key])
+                tensor.copy_(split_like(tensor, theirs[key]))
     moments = tensor_files.read(folder, "optimizer", {})
     restore_state(state.optimizer, moments | saved["optimizer"]["numbers"], saved["optimizer"]["param_groups"])
     state.lr_scheduler.load_state_dict(saved["lr_scheduler"])

@@ -25,7 +25,7 @@ from diffusion_base.errors import UserError
 from diffusion_base.files import disk_errors, write_json
 from diffusion_base.noising import per_sample_generator
 from diffusion_base.processes import process_state, use_cpu
-from diffusion_base.training import checkpoint
+from diffusion_base.training import checkpoint, sharding
 from diffusion_base.training.arguments import TrainingArguments
 from diffusion_base.training.batches import BatchOrder, TrainingDataset, load_batches
 from diffusion_base.training.cpu_attention import fast_attention
@@ -101,7 +101,9 @@ def train(
     start = checkpoint.starting_point(output_dir, arguments.resume_from_checkpoint)
     accelerator.wait_for_everyone()  # all have looked before one writes
 
-    groups = _trained(task)
+    _in_float32(task)
+    sharding.split(task, accelerator)
+    groups = _checked_groups(task)
     parameters = [parameter for group in groups for parameter in group["params"]]
     optimizer = build_optimizer(groups, arguments, samples_per_step=order.samples_per_step, device=accelerator.device)
     lr_scheduler = get_scheduler(  # not prepared: accelerate would step it once a process
@@ -110,7 +112,7 @@ def train(
         num_warmup_steps=arguments.lr_warmup_steps,
         num_training_steps=schedule_length,
     )
-    prepared, optimizer = accelerator.prepare(task, optimizer)
+    prepared, optimizer = sharding.prepare(task, optimizer, accelerator)
     ema = MovingAverage(checkpoint.trainable(task), arguments.ema_decay) if arguments.use_ema else None
     state = checkpoint.State(task, optimizer, lr_scheduler, accelerator.scaler, ema)
     step = checkpoint.load(start, state, run=run, fixed=fixed_fields(resolved)) if start else 0
@@ -142,12 +144,12 @@ def train(
         moved = MappingProxyType(send_to_device(batch, accelerator.device, non_blocking=True) | keys)
         torch.manual_seed(per_sample_generator(arguments.seed, step, int(keys["index"][0]), "dropout").initial_seed())
         with accelerator.accumulate(prepared):
-            with fast_attention(accelerator, arguments.gradient_checkpointing):
+            with accelerator.autocast(), fast_attention(accelerator, arguments.gradient_checkpointing):
                 loss, metrics = prepared(moved)  # (B,) each
             # equal batches: the mean over accumulation (accelerate's) and processes (DDP's) is that of all samples
             accelerator.backward(loss.mean())
             if accelerator.sync_gradients:
-                grad_norm = accelerator.clip_grad_norm_(parameters, arguments.max_grad_norm)
+                grad_norm = sharding.whole(accelerator.clip_grad_norm_(parameters, arguments.max_grad_norm))
             optimizer.step()
             optimizer.zero_grad()
         means.add(step + 1, {"loss": loss.detach(), **metrics})
@@ -182,7 +184,7 @@ def train(
             folder = output_dir / "validation"
             folder.mkdir(parents=True, exist_ok=True)
             task.eval()
-            with state.averaged():
+            with state.averaged(), sharding.runnable(task):
                 pictures = validate(folder, step) or {}
             _train_mode(task)
             if accelerator.is_main_process:
@@ -222,23 +224,28 @@ def _accelerator(arguments: TrainingArguments) -> Accelerator:
         log_with=arguments.tracker,
         project_dir=arguments.output_dir,
     )
-    if accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM):
+    if accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise UserError(
-            f"launched with {accelerator.distributed_type.value}, whose split parameters can't be saved here; what is"
-            " trained is small beside the base, so launch with --multi_gpu instead"
+            f"launched with {accelerator.distributed_type.value}, whose split parameters can't be saved here;"
+            " scripts/accelerate/ holds the configurations that can be used"
         )
     return accelerator
 
 
-def _trained(task: TrainingTask) -> list[dict[str, Any]]:
-    """The task's parameter groups, in float32: a LoRA that was made on a base in half precision comes in the base's."""
+def _in_float32(task: TrainingTask) -> None:
+    """What is trained, that is: a LoRA that was made on a base in half precision comes in the base's."""
+    for parameter in task.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def _checked_groups(task: TrainingTask) -> list[dict[str, Any]]:
+    """The task's parameter groups, which hold what is trained and nothing else, once."""
     groups = task.parameter_groups()
     grouped = Counter(id(parameter) for group in groups for parameter in group["params"])
     for name, parameter in task.named_parameters():
         if grouped[id(parameter)] != int(parameter.requires_grad):
             raise ValueError(f"{name} must be in one of the parameter groups if it requires a gradient, else in none")
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
     return groups
 
 

@@ -5,10 +5,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 
 from diffusion_base.errors import UserError
 from diffusion_base.training.arguments import TrainingArguments
+from diffusion_base.training.sharding import split_like
 
 
 def build_optimizer(
@@ -23,16 +25,21 @@ def build_optimizer(
         device: where the parameters will be.
 
     Raises:
-        UserError: 8 bits are asked for, and bitsandbytes is not installed.
+        UserError: 8 bits are asked for, and bitsandbytes is not installed; the parameters are split, and the optimizer
+            can't follow them.
         ValueError: a parameter is not in float32.
     """
     groups = [dict(group) for group in groups]
-    if any(parameter.dtype != torch.float32 for group in groups for parameter in group["params"]):
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    if any(parameter.dtype != torch.float32 for parameter in parameters):
         raise ValueError("what is trained must be in float32, whatever the precision of the computation")
     scale = samples_per_step if arguments.scale_lr else 1
     for group in groups:
         group["lr"] = group.get("lr", arguments.learning_rate) * scale
     weight_decay = arguments.adam_weight_decay
+    eight_bit = arguments.use_8bit_adam or arguments.optimizer == "adamw_8bit"
+    if (eight_bit or arguments.optimizer == "adafactor") and any(isinstance(p, DTensor) for p in parameters):
+        raise UserError("split parameters (FSDP2) are trained by --optimizer adamw, whose state is split with them")
 
     if arguments.optimizer == "adafactor":
         from transformers.optimization import Adafactor  # 1.4 s, only once it is needed
@@ -46,7 +53,7 @@ def build_optimizer(
         "weight_decay": weight_decay,
         "eps": arguments.adam_epsilon,
     }
-    if arguments.use_8bit_adam or arguments.optimizer == "adamw_8bit":
+    if eight_bit:
         try:
             from bitsandbytes.optim import AdamW8bit
         except ImportError:
@@ -78,6 +85,10 @@ def restore_state(optimizer: Optimizer, state: dict[str, Any], groups: list[dict
     for key, value in state.items():
         number, name = key.split(".", 1)
         moments.setdefault(int(number), {})[name] = value
+    for index, parameter in enumerate(_parameters(optimizer)):
+        for name, value in moments.get(index, {}).items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                moments[index][name] = split_like(parameter, value)
     ours = optimizer.state_dict()["param_groups"]
     rates = [{key: group[key] for key in ("lr", "initial_lr")} for group in groups]
     merged = [group | rate for group, rate in zip(ours, rates, strict=True)]

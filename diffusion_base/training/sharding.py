@@ -1,38 +1,87 @@
 """Parameters that are split over devices, as torch's `fully_shard` (FSDP2) splits them: each process holds a part.
 
-What is trained is split; what is frozen lies whole on every device, where anything may run it at any time. Whatever
-gathers or runs split parameters is a meeting of all processes: each must call it.
+What is trained is split; what is frozen lies whole on every device, where anything may run it at any time. What gathers
+or runs split parameters is a meeting of all processes: each must call it. Where nothing is split, nothing is done.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
 
+from diffusion_base.errors import UserError
 from diffusion_base.processes import process_state
+
+SMALLEST_PART = 5_000_000  # parameters that are gathered together at least: fewer would keep the devices waiting
+
+
+def wanted() -> bool:
+    """Whether this process was launched to train split parameters (FSDP), among others."""
+    launched = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"  # which a CPU's Accelerator ignores
+    return launched and process_state().num_processes > 1
+
+
+def split(task: nn.Module, accelerator: Accelerator) -> None:
+    """Split what is trained over the processes where they were launched for it, each on its own device.
+
+    The parameters become others: collect them afterwards. They stay in float32, and are gathered in it: autocast
+    computes in half precision, as without splitting.
+
+    Raises:
+        UserError: launched with FSDP's first version, or with fp16.
+    """
+    if not wanted():
+        return
+    if os.environ.get("FSDP_VERSION", "1") != "2":
+        raise UserError(
+            "FSDP's first version can't be used here: say fsdp_version: 2, as scripts/accelerate/fsdp2.yaml"
+        )
+    if accelerator.mixed_precision == "fp16":
+        raise UserError("--mixed_precision fp16 can't be used with split parameters: bf16 needs no scaling")
+    task.to(accelerator.device)
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    frozen = {parameter for parameter in task.parameters() if not parameter.requires_grad}
+    for module in reversed(list(task.modules())):  # from the leaves to the task itself
+        own = [p.numel() for p in module.parameters() if p.requires_grad and not isinstance(p, DTensor)]
+        large = sum(own) >= SMALLEST_PART and not isinstance(module, nn.ModuleList | nn.ModuleDict)
+        if large or module is task:
+            fully_shard(module, mesh=mesh, ignored_params=frozen)
+
+
+def prepare(task: nn.Module, optimizer: Optimizer, accelerator: Accelerator) -> tuple[nn.Module, AcceleratedOptimizer]:
+    """What to call instead of the task, and the optimizer, as accelerate prepares both."""
+    if wanted():  # already where they belong
+        return task, accelerator.prepare_optimizer(optimizer)
+    return accelerator.prepare(task, optimizer)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The whole of a tensor that may be split, in every process."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def gather(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whole, in the main process; in the others nothing. Every process calls it with the same names."""
-    main, whole = process_state().is_main_process, {}
+    main, gathered = process_state().is_main_process, {}
     for name, tensor in tensors.items():
-        full = tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
+        full = whole(tensor)
         if main:
-            whole[name] = full
-    return whole
+            gathered[name] = full.cpu() if isinstance(tensor, DTensor) else full
+    return gathered
 
 
-def put(target: Tensor, whole: Tensor) -> None:
-    """Copy a whole tensor, which every process has, into one that may be split."""
-    target.copy_(split_like(target, whole))
-
-
-def split_like(target: Tensor, whole: Tensor) -> Tensor:
+def split_like(target: Tensor, tensor: Tensor) -> Tensor:
     """A whole tensor, which every process has, split as `target` is."""
     if not isinstance(target, DTensor):
-        return whole
-    return distribute_tensor(whole.to(target.device), target.device_mesh, target.placements, src_data_rank=None)
+        return tensor
+    return distribute_tensor(tensor.to(target.device), target.device_mesh, target.placements, src_data_rank=None)
 
 
 @contextmanager
@@ -46,7 +95,7 @@ def whole_on_main(module: nn.Module) -> Iterator[None]:
     ]
     main = process_state().is_main_process
     for owner, name, parameter in split:
-        full = parameter.full_tensor()
+        full = whole(parameter)
         if main:
             setattr(owner, name, nn.Parameter(full.cpu(), parameter.requires_grad))
     try:
@@ -55,3 +104,18 @@ def whole_on_main(module: nn.Module) -> Iterator[None]:
         if main:
             for owner, name, parameter in split:
                 setattr(owner, name, parameter)
+
+
+@contextmanager
+def runnable(task: nn.Module) -> Iterator[None]:
+    """Inside, what is trained may be run by itself, in a process alone and without gradients: to make pictures."""
+    parts = [module for module in task.modules() if isinstance(module, FSDPModule)]
+    for part in parts:
+        part.set_reshard_after_forward(False, recurse=False)
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.reshard()
+            part.set_reshard_after_forward(part is not task, recurse=False)  # torch's default: all but the root

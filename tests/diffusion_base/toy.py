@@ -122,12 +122,18 @@ def run_killed_in_pruning(output_dir, **options):
 
 def in_process(function, *arguments, **options):
     """Run in a fresh process; returns its exit code, -9 after SIGKILL."""
+    process = start_process(function, *arguments, **options)
+    process.join(600)
+    return process.exitcode
+
+
+def start_process(function, *arguments, **options):
+    """Begin to run in a fresh process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "accelerate", "diffusers.optimization"])
     process = context.Process(target=_with_forked_workers, args=(function, *arguments), kwargs=options)
     process.start()
-    process.join(600)
-    return process.exitcode
+    return process
 
 
 def _with_forked_workers(function, *arguments, **options):
