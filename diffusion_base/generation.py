@@ -21,6 +21,7 @@ from tqdm import tqdm
 from diffusion_base.data import inside, load_image
 from diffusion_base.errors import UserError
 from diffusion_base.files import disk_errors, read_jsonl, replacing, write_json, write_text
+from diffusion_base.identity import same_base
 from diffusion_base.intervention import Intervention
 from diffusion_base.pipeline import Pipeline
 from diffusion_base.sampling import Sampler
@@ -207,7 +208,7 @@ def _check_folder(folder: Path, files: list[Path], identity: dict) -> None:
     """Refuse a folder that holds pictures of another run."""
     remedy = "choose another output folder, or delete this one"
     try:
-        known = dict(json.loads((folder / "run.json").read_text(encoding="utf-8"))["identity"])
+        known = _made_as(folder, identity)
     except FileNotFoundError:
         if stray := next((file for file in files if file.exists()), None):
             raise UserError(f"{stray} is there but no {folder / 'run.json'} that says what made it; {remedy}") from None
@@ -219,6 +220,14 @@ def _check_folder(folder: Path, files: list[Path], identity: dict) -> None:
         raise UserError(f"{folder} holds another run, which differs in {', '.join(different)}; {remedy}")
 
 
+def _made_as(folder: Path, identity: dict) -> dict:
+    """The identity in a set's `run.json`, as this version writes it: where former ones have the precision, and with the
+    hash that the same base has now."""
+    run = dict(json.loads((folder / "run.json").read_text(encoding="utf-8")))
+    known = {"dtype": run.get("dtype")} | run["identity"]
+    return known | ({"base": identity["base"]} if same_base(known.get("base"), identity["base"]) else {})
+
+
 def _fields_read(interventions: Sequence[Intervention]) -> set[str] | None:
     """The fields of a record that decide its picture; None where any may."""
     read = [intervention.reads for intervention in interventions]
@@ -228,7 +237,7 @@ def _fields_read(interventions: Sequence[Intervention]) -> set[str] | None:
 def _is_twin(folder: Path, identity: dict, records: Sequence[dict], read: set[str] | None) -> bool:
     """Whether a folder holds a finished set whose every picture was made as these records' are to be."""
     try:
-        known = dict(json.loads((folder / "run.json").read_text(encoding="utf-8"))["identity"])
+        known = _made_as(folder, identity)
         manifest = read_jsonl(folder / "manifest.jsonl")
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return False

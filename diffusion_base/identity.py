@@ -58,18 +58,8 @@ def tensor_hash(tensor: "torch.Tensor") -> str:
 
 def weights_hash(modules: "dict[str, torch.nn.Module]") -> str:
     """16 hex digits that identify the weights of named modules, in the precision they have."""
-    tensors = [
-        (f"{component}.{name} {tensor.dtype} {tuple(tensor.shape)}", tensor)
-        for component, module in modules.items()
-        for name, tensor in sorted(module.state_dict().items())
-    ]
-
-    def one(named: "tuple[str, torch.Tensor]") -> bytes:
-        name, tensor = named
-        return hashlib.sha256(name.encode() + hashlib.sha256(_content(tensor)).digest()).digest()
-
     with ThreadPoolExecutor() as pool:
-        return digest(*pool.map(one, tensors))[:16]
+        return digest(*pool.map(_tensor_digest, *zip(*_tensors(modules), strict=True)))[:16]
 
 
 def model_version(model: "torch.nn.Module", words: Sequence[str] = ()) -> str:
@@ -80,12 +70,51 @@ def model_version(model: "torch.nn.Module", words: Sequence[str] = ()) -> str:
     return digest(*parts)[:16]
 
 
+BLOCK = 8192
+# what this process knows of bases: by their weights' fingerprint, and by what former versions recorded of them
+_known: dict[str, str] = {}
+
+
 def base_hash(pipeline: Any) -> str:
-    """16 hex digits that identify the weights of a base, in the precision they were loaded in, wherever they lie."""
+    """16 hex digits that identify the weights of a base, wherever they lie and whether in float32 or in float16.
+
+    That is the hash of the weights rounded to float16. Rounding to bfloat16 loses more, so a base in bfloat16 is known
+    again only if `load_pipeline` made it. Weights that are as they were are not hashed again.
+    """
+    modules = modules_of(pipeline)
+    fingerprint = _fingerprint(modules)
+    if fingerprint not in _known:
+        named = _tensors(modules)
+        with ThreadPoolExecutor() as pool:
+            rounded = digest(*pool.map(lambda entry: _tensor_digest(entry[0], _through_half(entry[1])), named))[:16]
+        _known[fingerprint] = _known[weights_hash(modules)] = rounded
+    return _known[fingerprint]
+
+
+def remember_base(pipeline: Any, known_as: str) -> None:
+    """From now on a base whose weights are exactly these is known by a hash that was taken before they were cast."""
+    modules = modules_of(pipeline)
+    _known[_fingerprint(modules)] = _known[weights_hash(modules)] = known_as
+
+
+def same_base(recorded: str | None, here: str) -> bool:
+    """Whether two hashes are one base's: they are equal, or the recorded one is of a former version, which hashed the
+    weights in the precision they had; it is known again once `base_hash` was asked of the base in that precision."""
+    return recorded is not None and _known.get(recorded, recorded) == here
+
+
+def modules_of(pipeline: Any) -> "dict[str, torch.nn.Module]":
+    """A base's networks by their names."""
     from torch.nn import Module
 
-    components = sorted(pipeline.components.items())
-    return weights_hash({name: part for name, part in components if isinstance(part, Module)})
+    return {name: part for name, part in sorted(pipeline.components.items()) if isinstance(part, Module)}
+
+
+def precision_of(pipeline: Any) -> str:
+    """The precision of a base's weights: "float16", or "float16, vae float32" where one is of another."""
+    names = {name: str(part.dtype).removeprefix("torch.") for name, part in modules_of(pipeline).items()}
+    most = str(pipeline.dtype).removeprefix("torch.")
+    return ", ".join([most, *(f"{part} {name}" for part, name in names.items() if name != most)])
 
 
 def learned_elsewhere(recorded: str | None, pipeline: Any, source: str, other_base: bool) -> dict[str, str]:
@@ -100,14 +129,51 @@ def learned_elsewhere(recorded: str | None, pipeline: Any, source: str, other_ba
     Raises:
         UserError: it was learned on another base, and that is not meant.
     """
-    if recorded is None or recorded == (here := base_hash(pipeline)):
+    if recorded is None or same_base(recorded, here := base_hash(pipeline)):
         return {}
     if not other_base:
+        precision = precision_of(pipeline)
+        cast = "" if precision == "float32" else f" in {precision}, which may be why: load_pipeline it in float32"
         raise UserError(
-            f"{source} was learned on another base ({recorded}, not {here}): take that one, or learn it on this one; "
-            "where this one is a fine-tune of it, other_base=true says so"
+            f"{source} was learned on another base ({recorded}, not {here}{cast}): take that one, or learn it on this "
+            "one; where this one is a fine-tune of it, other_base=true says so"
         )
     return {"warning": f"learned on another base, {recorded}"}
+
+
+def _tensors(modules: "dict[str, torch.nn.Module]") -> "list[tuple[str, torch.Tensor]]":
+    return [
+        (f"{component}.{name}", tensor)
+        for component, module in modules.items()
+        for name, tensor in sorted(module.state_dict().items())
+    ]
+
+
+def _tensor_digest(name: str, tensor: "torch.Tensor") -> bytes:
+    header = f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode()
+    return hashlib.sha256(header + hashlib.sha256(_content(tensor)).digest()).digest()
+
+
+def _through_half(tensor: "torch.Tensor") -> "torch.Tensor":
+    return tensor.detach().cpu().half().float() if tensor.is_floating_point() else tensor
+
+
+def _fingerprint(modules: "dict[str, torch.nn.Module]") -> str:
+    """Of weights exactly as they are, at the speed of memory: each 8 KB are summed where they lie.
+
+    A change in place shows by whatever way it came about. (Tensors' own counters of changes miss those through `.data`,
+    which is how LoRAs are merged.)
+    """
+    import torch
+
+    parts: list[bytes | memoryview] = []
+    for name, tensor in _tensors(modules):
+        octets = tensor.detach().reshape(-1).view(torch.uint8)
+        octets = octets.clone() if octets.storage_offset() % 8 else octets
+        end = len(octets) // BLOCK * BLOCK
+        sums = octets[:end].view(torch.int64).reshape(-1, BLOCK // 8).sum(1)
+        parts += [f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), _content(sums), _content(octets[end:])]
+    return digest(*parts)
 
 
 def _content(tensor: "torch.Tensor") -> memoryview:

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import diffusers
 import torch
@@ -19,6 +20,7 @@ from safetensors import SafetensorError
 
 from diffusion_base.errors import UserError
 from diffusion_base.families import FAMILIES, known
+from diffusion_base.identity import base_hash, modules_of, remember_base
 from diffusion_base.processes import usable_device
 
 Pipeline: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline | StableDiffusion3Pipeline
@@ -45,7 +47,7 @@ def load_pipeline(
 
     Args:
         name_or_path: a diffusers folder, or a name on the hub.
-        dtype: of all weights; float32 is exact.
+        dtype: of all weights; float32 is exact. The base's identity is the same in all.
         device: None is the GPU where there is one.
         revision, variant, cache_dir: of the weights, as in diffusers.
 
@@ -62,25 +64,27 @@ def load_pipeline(
         with _without_progress_bars() if local else nullcontext():
             index = DiffusionPipeline.load_config(name, revision=revision, cache_dir=cache_dir)
             wanted = index.get("_class_name")
-            if not (found := [family for family in FAMILIES if family.PIPELINE.__name__ == wanted]):
+            family = next((family for family in FAMILIES if family.PIPELINE.__name__ == wanted), None)
+            if family is None:
                 raise UserError(f"{name} is a {wanted}; the bases that can be used are {known()}")
             if local:
-                _check_components(Path(name), index, found[0].COMPONENTS)
+                _check_components(Path(name), index, family.COMPONENTS)
             options = {"revision": revision, "variant": variant, "cache_dir": cache_dir}
-            options |= found[0].loading_options(index)
-            pipeline = found[0].PIPELINE.from_pretrained(name, dtype=dtype, **options)
+            options |= family.loading_options(index)
+            load = partial(family.PIPELINE.from_pretrained, name, **options)
+            # bfloat16 keeps too little of the weights to know the base by, so that is known before
+            known_as = None if dtype in (torch.float32, torch.float16) else base_hash(load(dtype=torch.float32))
+            pipeline = load(dtype=dtype)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         origin = "" if local else "is no folder, and from the hub it "
         raise UserError(f"{name} {origin}cannot be loaded: {' '.join(str(error).split())}") from error
-    pipeline.scheduler = found[0].sampling_scheduler(pipeline)
-    for _, module in _modules(pipeline):
+    pipeline.scheduler = family.sampling_scheduler(pipeline)
+    for module in modules_of(pipeline).values():
         module.requires_grad_(False).eval()
+    if known_as:
+        remember_base(pipeline, known_as)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(where)
-
-
-def _modules(pipeline: Any) -> list[tuple[str, torch.nn.Module]]:
-    return [(name, part) for name, part in sorted(pipeline.components.items()) if isinstance(part, torch.nn.Module)]
 
 
 def _check_components(folder: Path, index: dict, needed: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from diffusion_base.conditioning import PromptEmbeddings, encode_negative_prompts, encode_prompts
 from diffusion_base.errors import UserError
 from diffusion_base.families import family_of
-from diffusion_base.identity import base_hash, json_hash
+from diffusion_base.identity import base_hash, json_hash, precision_of
 from diffusion_base.intervention import Context, Intervention, check_finite
 from diffusion_base.pipeline import Pipeline
 
@@ -168,6 +168,7 @@ class Sampler:
         config = {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
         identity = {
             "base": base_hash(self.pipeline),
+            "dtype": precision_of(self.pipeline),
             "scheduler": {"class": type(scheduler).__name__, **config},
             "num_inference_steps": self.num_inference_steps,
             "guidance_scale": self.guidance_scale,

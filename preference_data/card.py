@@ -13,6 +13,7 @@ from typing import Any
 
 from diffusion_base.errors import UserError
 from diffusion_base.files import appearing, disk_errors, link_or_copy, write_text
+from diffusion_base.identity import same_base
 from preference_data.gathering import Want, imbalance, in_turn
 from preference_data.plan import Scene
 
@@ -34,6 +35,8 @@ def is_finished(folder: Path, facts: dict[str, Any]) -> bool:
         except ValueError:
             raise UserError(f"{file} is damaged; {remedy}") from None
         known = known.get("facts", known)
+        if same_base(known.get("base"), facts["base"]):
+            known["base"] = facts["base"]
         if different := [key for key, fact in facts.items() if known.get(key) != fact]:
             raise UserError(f"{folder} holds another set, which differs in {', '.join(different)}; {remedy}")
         return file.name == CARD

@@ -17,7 +17,7 @@ from diffusion_base.arguments import Count, check_ranges, parse
 from diffusion_base.errors import UserError, run
 from diffusion_base.files import write_jsonl
 from diffusion_base.generation import generate_set
-from diffusion_base.identity import base_hash, content_keys
+from diffusion_base.identity import base_hash, content_keys, same_base
 from diffusion_base.pipeline import load_pipeline
 from evaluation.compare import compare
 from evaluation.eval_imgs import main as measure_quality
@@ -173,7 +173,7 @@ def finished_training(livo_model: Path, base: str) -> dict:
     training = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if "finished_steps" not in training:
         raise UserError(f"--livo_model {livo_model}: no finished training of a value encoder is there")
-    if training["base_hash"] != base:
+    if not same_base(training["base_hash"], base):
         raise UserError(f"{livo_model} was trained on another base than this one: delete it, and train again")
     return training
 

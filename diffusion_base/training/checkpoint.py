@@ -26,7 +26,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from diffusion_base.errors import UserError
 from diffusion_base.files import appearing, disk_errors, partial_folder
-from diffusion_base.identity import file_hash
+from diffusion_base.identity import file_hash, same_base
 from diffusion_base.processes import process_state
 from diffusion_base.training import tensor_files
 from diffusion_base.training.ema import MovingAverage
@@ -197,7 +197,7 @@ def trainable(task: TrainingTask) -> dict[str, Tensor]:
 
 def check_same_run(folder: Path, theirs: dict[str, Any], ours: dict[str, Any], fixed: dict[str, Any]) -> None:
     """Raise a UserError naming the first thing in which two runs differ so that one can't continue the other."""
-    if theirs["base_hash"] != ours["base_hash"]:
+    if not same_base(theirs["base_hash"], ours["base_hash"]):
         raise UserError(
             f"{folder} is a checkpoint of another base ({theirs['base_hash']}, not {ours['base_hash']}):"
             " give the --pretrained_model_name_or_path it began with, or choose another --output_dir"
