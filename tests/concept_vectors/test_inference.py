@@ -11,6 +11,7 @@ from PIL import Image
 
 from concept_vectors.bottleneck import Schedule
 from concept_vectors.inference import ConceptVector, FairGroup, TwoTrajectories, deal
+from concept_vectors.responsible_text import ResponsibleText
 from diffusion_base.conditioning import encode_prompts
 from diffusion_base.errors import UserError
 from diffusion_base.generation import generate, generate_set
@@ -47,8 +48,8 @@ class MidBlock(Intervention):
         return {}
 
     @contextmanager
-    def hook(self, context, unet):
-        handle = unet.mid_block.register_forward_hook(lambda _module, _inputs, output: self.outputs.append(output))
+    def hook(self, context, denoiser):
+        handle = denoiser.mid_block.register_forward_hook(lambda _module, _inputs, output: self.outputs.append(output))
         yield
         handle.remove()
 
@@ -216,7 +217,7 @@ def test_dealt_evenly_in_all_and_for_each_prompt(pipeline, vectors, batch_size):
     prompts = ["a nurse", "a cat"] * 5
     seen = {}
 
-    class Look(Intervention):
+    class Witness(Intervention):
         def describe(self):
             return {}
 
@@ -225,7 +226,7 @@ def test_dealt_evenly_in_all_and_for_each_prompt(pipeline, vectors, batch_size):
                 seen[picture[:2]] = group.member(*picture)
             return latents
 
-    generate(pipeline, prompts, range(10), [group, Look()], **QUICK | {"batch_size": batch_size})
+    generate(pipeline, prompts, range(10), [group, Witness()], **QUICK | {"batch_size": batch_size})
     assert Counter(seen.values()) == {0: 5, 1: 5}
     of_nurses = [seen["a nurse", seed] for seed in range(0, 10, 2)]
     assert of_nurses == [0, 1, 0, 1, 0]
@@ -267,6 +268,41 @@ def test_proportions_that_are_none(pipeline, vectors, proportions):
         fair(pipeline, vectors, proportions=proportions)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_strengths_that_are_not_finite(pipeline, vectors, number):
+    for make in (
+        lambda: ConceptVector(vectors, "man", pipeline=pipeline, strength=number),
+        lambda: fair(pipeline, vectors, strength=number),
+        lambda: ResponsibleText(vectors, pipeline=pipeline, strength=number),
+    ):
+        with pytest.raises(UserError, match="strength (nan|inf): it must be a finite number"):
+            make()
+
+
+def test_the_strength_of_two_trajectories_is_that_of_what_they_average(pipeline, vectors):
+    """It can be set later, which once did nothing; and what is averaged keeps its other doors."""
+    both = TwoTrajectories(ConceptVector(vectors, "woman", pipeline=pipeline))
+    both.strength = 0.25
+    assert both.inner.strength == both.describe()["strength"] == 0.25
+    expected = TwoTrajectories(ConceptVector(vectors, "woman", pipeline=pipeline, strength=0.25))
+    assert (pixels(pipeline, [both]) == pixels(pipeline, [expected])).all()
+    assert (pixels(pipeline, [TwoTrajectories(Ends())]) == pixels(pipeline, [Ends()])).all()
+    assert (pixels(pipeline, [Ends()]) != pixels(pipeline, [])).any()
+
+
+class Ends(Intervention):
+    """Changes the noise and the end of every step."""
+
+    def describe(self):
+        return {}
+
+    def edit_latents(self, context, latents):
+        return latents + 0.5
+
+    def end_of_step(self, context, latents):
+        return latents * 0.9
+
+
 def test_specs(pipeline, folder):
     def load(options):
         return load_intervention(f"concept_vectors:{folder}?{options}", pipeline)
@@ -297,6 +333,8 @@ def test_specs(pipeline, folder):
         ("group=man,woman&proportions=0.3,0.3", "sum to 1"),
         ("group=man,", "is not a concept"),
         ("colour=red", "no option 'colour'"),
+        ("concept=man&strength=nan", "option 'strength': Input should be a finite number"),
+        ("group=man,woman&proportions=nan,0.5", "sum to 1"),
     ],
 )
 def test_bad_specs(pipeline, folder, options, message):

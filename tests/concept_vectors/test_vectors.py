@@ -9,6 +9,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 from concept_vectors.inference import ConceptVector
+from concept_vectors.responsible_text import ResponsibleText
 from concept_vectors.vectors import (
     FILE,
     METADATA,
@@ -20,7 +21,8 @@ from concept_vectors.vectors import (
     read_vectors,
 )
 from diffusion_base.errors import UserError
-from diffusion_base.intervention import Context
+from diffusion_base.identity import learned_elsewhere
+from diffusion_base.intervention import Context, load_intervention
 from tests.concept_vectors.vector_files import random_vectors, write_vectors
 from tests.tiny import tiny_pipeline
 
@@ -77,6 +79,24 @@ def test_a_vector_of_another_base_is_refused(pipeline, tmp_path):
         load_vectors(folder, tiny_pipeline(seed=1))
 
 
+def test_a_vector_of_another_base_is_taken_where_that_is_meant(pipeline, tmp_path):
+    """On a fine-tune, say; whatever is made with it says so, in each member of a group and of what words ask for."""
+    folder, other = write_vectors(tmp_path, pipeline), tiny_pipeline(seed=1)
+    warning = {"warning": f"learned on another base, {random_vectors(pipeline).base_hash}"}
+    told = load_intervention(f"concept_vectors:{folder}?concept=woman&other_base=true", other).describe()
+    own = load_intervention(f"concept_vectors:{folder}?concept=woman&other_base=true", pipeline).describe()
+    assert told == own | warning and "warning" not in own
+    group = load_intervention(f"concept_vectors:{folder}?group=man,woman&other_base=true", other).describe()
+    assert warning.items() <= group["group"][0].items()
+    assert warning.items() <= ConceptVector(folder, "man", pipeline=other, other_base=True).describe().items()
+    words = ResponsibleText(folder, pipeline=other, other_base=True).describe()
+    assert warning.items() <= words["responsible_text"][0]["group"][0].items()
+    wrong = replace(random_vectors(pipeline), cross_attention_dim=768)
+    wrong.save(folder / FILE)
+    with pytest.raises(UserError, match="another kind of base"):
+        load_vectors(folder, other, other_base=True)
+
+
 def test_a_vector_of_another_shape_is_refused(pipeline):
     wrong = replace(random_vectors(pipeline), tensors={"woman": torch.zeros(1280, 8, 8)})
     with pytest.raises(UserError, match="'woman' has the shape 1280×8×8, but this base's bottleneck has 16×4×4"):
@@ -86,6 +106,7 @@ def test_a_vector_of_another_shape_is_refused(pipeline):
 def test_a_vector_of_unknown_origin_fits_by_shape_and_kind(pipeline):
     imported = replace(random_vectors(pipeline), base_hash=None)
     check_fits(imported, tiny_pipeline(seed=1))
+    assert learned_elsewhere(None, tiny_pipeline(seed=1), "", False) == {}
     with pytest.raises(UserError, match="text conditioning 768 wide instead of 16"):
         check_fits(replace(imported, cross_attention_dim=768), pipeline)
 
@@ -97,6 +118,11 @@ def test_unknown_concept_suggests_the_nearest(pipeline):
         random_vectors(pipeline).combined({"WOMAN": 1.0})
     with pytest.raises(UserError, match="no concept 'xyz'; There are"):
         random_vectors(pipeline).combined({"xyz": 1.0})
+
+
+def test_weights_that_are_not_finite(pipeline):
+    with pytest.raises(UserError, match="the weight of woman -inf: it must be a finite number"):
+        random_vectors(pipeline).combined(parse_combination(f"man - {'9' * 400}*woman"))
 
 
 def test_what_is_no_file_of_vectors(pipeline, tmp_path):

@@ -1,6 +1,7 @@
 """ValueToken: which pictures change, by what, and what is refused."""
 
 from copy import deepcopy
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ from transformers import CLIPTextModel
 from diffusion_base.conditioning import encode_prompts
 from diffusion_base.errors import UserError
 from diffusion_base.generation import generate
+from diffusion_base.identity import base_hash
 from diffusion_base.intervention import Context, load_intervention
 from tests.tiny import tiny_pipeline
 from value_encoder.inference import AdaptiveValue, ValueToken, value_tokens
@@ -145,6 +147,16 @@ def test_description_follows_the_weights(pipeline, encoder):
     assert one["weights"] != other["weights"]
 
 
+@pytest.mark.parametrize("options", ["strength=nan", "strength=inf", "probability=nan", "probability=1.5"])
+def test_numbers_that_make_no_picture(pipeline, encoder, tmp_path, options):
+    name, _, number = options.partition("=")
+    with pytest.raises(UserError, match=f"{name}.* must (be a finite number|lie between 0 and 1)"):
+        ValueToken(encoder, VALUE, pipeline=pipeline, **{name: float(number)})
+    encoder.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=f"{name}.*(finite number|between 0 and 1)"):
+        load_intervention(f"value_encoder:{tmp_path}?value={VALUE}&{options}", pipeline)
+
+
 def test_no_encoder_there(pipeline, tmp_path):
     with pytest.raises(UserError, match="no value encoder can be loaded"):
         ValueToken(tmp_path, VALUE, pipeline=pipeline)
@@ -155,6 +167,20 @@ def test_encoder_of_another_base(pipeline, encoder):
     config.hidden_size = 32
     with pytest.raises(UserError, match="does not fit this base"):
         ValueToken(CLIPTextModel(config), VALUE, pipeline=pipeline)
+
+
+@pytest.mark.parametrize("adapts", [False, True])
+def test_encoder_trained_on_another_base_of_the_same_widths(pipeline, encoder, adapts, look_up):
+    make = partial(AdaptiveValue, look_up) if adapts else ValueToken
+    encoder, other = deepcopy(encoder), tiny_pipeline(seed=1)
+    encoder.config.base_hash = base_hash(pipeline)
+    own = make(encoder, pipeline=pipeline).describe()
+    with pytest.raises(UserError, match=r"the value encoder was learned on another base \(\w{16}, not \w{16}\)"):
+        make(encoder, pipeline=other)
+    warning = {"warning": f"learned on another base, {base_hash(pipeline)}"}
+    assert make(encoder, pipeline=other, other_base=True).describe() == own | warning and "warning" not in own
+    del encoder.config.base_hash  # of an encoder that doesn't say it, as published and as older versions wrote it
+    make(encoder, pipeline=other)
 
 
 def test_bases_with_several_text_encoders_are_refused(encoder):

@@ -8,6 +8,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from diffusion_base.errors import UserError
 from diffusion_base.noising import draw_noise, draw_timesteps
 from tests.tiny import tiny_pipeline
+from value_encoder.inference import ValueToken
 from value_encoder.task import LiVOTask
 
 SETTINGS = {"beta": 30.0, "alpha": 15.0, "gamma1": 1.0, "gamma2": 0.5}
@@ -158,6 +159,9 @@ def test_saves_what_transformers_opens_alone(tmp_path):
     tokenizer = CLIPTokenizer.from_pretrained(tmp_path / "value_encoder")
     ids = tokenizer("gender equality, a nurse", return_tensors="pt").input_ids
     assert torch.equal(encoder(ids).pooler_output, task.value_encoder(ids).pooler_output)
+    ValueToken(tmp_path, "gender equality", pipeline=tiny_pipeline())
+    with pytest.raises(UserError, match="learned on another base"):
+        ValueToken(tmp_path, "gender equality", pipeline=tiny_pipeline(seed=1))
     # the names that every version of transformers knows
     assert all(name.startswith("text_model.") for name in load_file(tmp_path / "value_encoder/model.safetensors"))
 
