@@ -26,23 +26,53 @@ from diffusion_base.processes import process_state
 
 @torch.no_grad()
 def posterior_moments(vae: AutoencoderKL, pixels: Tensor) -> Tensor:
-    """Mean and log-variance of q(z|x), (B, 2, C, h, w), for pixels (B, 3, H, W) in [−1, 1]."""
+    """Mean and log-variance of q(z|x), (B, 2, C, h, w), for pixels (B, 3, H, W) in [−1, 1].
+
+    A VAE whose configuration forbids float16 (`force_upcast`) computes in float32, whatever it and autocast are in.
+    """
+    device = vae.device.type
+    autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    if not (vae.config["force_upcast"] and torch.float16 in (vae.dtype, autocast)):
+        return _moments(vae, pixels)
+    half = vae.dtype == torch.float16
+    try:
+        with torch.autocast(device, enabled=False):
+            return _moments(vae.float(), pixels)
+    finally:
+        if half:
+            vae.half()  # as the pipeline, which decodes, expects it
+
+
+def _moments(vae: AutoencoderKL, pixels: Tensor) -> Tensor:
     posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
     return torch.stack([posterior.mean, posterior.logvar], dim=1)
 
 
-def sample_posterior(moments: Tensor, noise: Tensor, scaling_factor: float) -> Tensor:
-    """Latents (…, C, h, w) as the UNet knows them, from moments (…, 2, C, h, w) and unit noise (…, C, h, w)."""
+def sample_posterior(
+    moments: Tensor, noise: Tensor, scaling_factor: float, shift_factor: float | None = None
+) -> Tensor:
+    """Latents (…, C, h, w) as the denoiser knows them, from moments (…, 2, C, h, w) and unit noise (…, C, h, w)."""
     mean, logvar = moments.float().unbind(-4)
-    return (mean + (logvar / 2).exp() * noise) * scaling_factor
+    return (mean + (logvar / 2).exp() * noise - (shift_factor or 0.0)) * scaling_factor
 
 
 def encode_live(vae: AutoencoderKL, pixels: Tensor, seed: int, steps: Sequence[int], indices: Sequence[int]) -> Tensor:
-    """Sampled latents (B, C, h, w) of pixels (B, 3, H, W) that can't be cached; the randomness is each sample's own."""
+    """Sampled latents (B, C, h, w) of pixels (B, 3, H, W) that can't be cached; the randomness is each sample's own.
+
+    Raises:
+        UserError: latents that are not finite, in a half precision.
+    """
     moments = posterior_moments(vae, pixels)
+    if moments.dtype != torch.float32 and not (finite := moments.isfinite().flatten(1).all(1)).all():
+        sample = indices[int(finite.int().argmin())]
+        raise UserError(
+            f"the picture of sample {sample} (the first is 0) has latents that are not finite in {moments.dtype}: this "
+            "VAE needs --mixed_precision no"
+        )
     generators = [per_sample_generator(seed, s, i, "posterior") for s, i in zip(steps, indices, strict=True)]
     noise = torch.stack([torch.randn(moments.shape[2:], generator=generator) for generator in generators])
-    return sample_posterior(moments, noise.to(moments.device), vae.config["scaling_factor"])
+    config = vae.config
+    return sample_posterior(moments, noise.to(moments.device), config["scaling_factor"], config["shift_factor"])
 
 
 class LatentCache:
@@ -65,6 +95,7 @@ class LatentCache:
         self.vae, self.folder, self.resolution, self.center_crop = vae, Path(folder), resolution, center_crop
         self.batch_size = batch_size
         self.scaling_factor: float = vae.config["scaling_factor"]
+        self.shift_factor: float | None = vae.config["shift_factor"]
         self.contents: dict[Path, str] = {}  # sha256 of the pictures that `encode` was given
         self.files: dict[Path, Path] = {}
 
@@ -112,9 +143,10 @@ class LatentCache:
             raise UserError(f"{file}, the cached latents of {path}, can't be read ({error}): delete it") from None
 
     def sample(self, moments: Tensor, generator: torch.Generator) -> Tensor:
-        """Latents (…, C, h, w) drawn from the posterior, times the VAE's scaling factor; on the CPU."""
+        """Latents (…, C, h, w) drawn from the posterior and scaled as the VAE's configuration says; on the CPU."""
         shape = (*moments.shape[:-4], *moments.shape[-3:])
-        return sample_posterior(moments, torch.randn(shape, generator=generator), self.scaling_factor)
+        noise = torch.randn(shape, generator=generator)
+        return sample_posterior(moments, noise, self.scaling_factor, self.shift_factor)
 
     def load(self, path: Path, rng: np.random.Generator, random_flip: bool = False) -> Tensor:
         """One picture for training: latents (C, h, w); with random crops pixels (3, H, W), for `encode_live`."""
@@ -130,7 +162,7 @@ class LatentCache:
         moments = posterior_moments(self.vae, both).unflatten(0, (-1, 2)).cpu()  # (B, 2 picture/mirror, 2, C, h, w)
         for (file, path), one in zip(batch, moments, strict=False):  # the filled-up rows are dropped
             if not one.isfinite().all():
-                raise UserError(f"{path}: its latents are not finite; this VAE needs float32, not {self.vae.dtype}")
+                raise UserError(f"{path}: its latents are not finite; load this VAE in another precision")
             with disk_errors(file), replacing(file) as partial:
                 save_file({"moments": one.contiguous()}, partial)
 

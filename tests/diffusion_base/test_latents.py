@@ -1,17 +1,19 @@
 """The latent cache holds what the VAE says of a picture and of its mirror, once."""
 
 import pickle
+from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from PIL import Image
 
 from diffusion_base import latents
 from diffusion_base.data import load_image, mirror, square, to_tensor
 from diffusion_base.errors import UserError
-from diffusion_base.latents import LatentCache, encode_live, posterior_moments
-from tests.tiny import tiny_pipeline
+from diffusion_base.latents import LatentCache, encode_live, posterior_moments, sample_posterior
+from tests.tiny import tiny_pipeline, tiny_vae
 
 RESOLUTION = 32
 
@@ -111,6 +113,45 @@ def test_random_crops_encode_live_and_say_so(vae, pictures, tmp_path, capsys):
     together = encode_live(vae, pixels, 0, [3] * 5, range(5))
     alone = encode_live(vae, pixels[2:3], 0, [3], [2])
     torch.testing.assert_close(together[2:3], alone)
+
+
+def too_large_for_float16(**options) -> AutoencoderKL:
+    """Its first activations pass 65504 where a picture isn't grey; normalisation makes them small again."""
+    vae = tiny_vae(**options)
+    vae.encoder.conv_in.weight.data *= 2e5
+    return vae.requires_grad_(False).eval()
+
+
+def test_a_vae_that_must_not_run_in_float16_does_not(pictures, tmp_path):
+    with torch.random.fork_rng(devices=[]):
+        vae = too_large_for_float16().half()
+    pixels = torch.rand(2, 3, RESOLUTION, RESOLUTION, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    exact = encode_live(deepcopy(vae).float(), pixels, 0, [3, 3], [0, 1])
+    assert exact.isfinite().all()
+    with torch.autocast("cpu", torch.float16):
+        assert torch.equal(encode_live(vae, pixels, 0, [3, 3], [0, 1]), exact)
+        assert torch.equal(encode_live(deepcopy(vae).float(), pixels, 0, [3, 3], [0, 1]), exact)
+    assert vae.dtype == torch.float16
+    cache = LatentCache(vae, tmp_path / "cache", RESOLUTION)
+    cache.encode(pictures)
+    assert cache.moments(pictures[0]).isfinite().all() and vae.dtype == torch.float16
+
+
+def test_latents_that_are_not_finite_are_the_pictures_and_not_the_learning_rates_fault(pictures, tmp_path):
+    """Where the configuration allows float16 and the VAE can't do with it."""
+    vae = too_large_for_float16(force_upcast=False).half()
+    pixels = torch.rand(2, 3, RESOLUTION, RESOLUTION, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    pixels[0] = 0
+    with pytest.raises(UserError, match=r"sample 7 .*not finite in torch.float16: this VAE needs --mixed_precision no"):
+        encode_live(vae, pixels, 0, [3, 3], [5, 7])
+    with pytest.raises(UserError, match="0.png: its latents are not finite"):
+        LatentCache(vae, tmp_path / "cache", RESOLUTION).encode(pictures)
+
+
+def test_shifted_latents():
+    """(mean + e^(logvar/2)·noise − shift)·scale = (3 + 1·0.5 − 1.5)·2 = 4."""
+    moments = torch.tensor([3.0, 0.0])[:, None, None, None]
+    assert sample_posterior(moments, torch.full((1, 1, 1), 0.5), 2.0, 1.5).item() == 4.0
 
 
 def test_faults_are_named(vae, pictures, tmp_path, monkeypatch):
