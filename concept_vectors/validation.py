@@ -1,17 +1,37 @@
 """What to look at while training: pictures over strength, and the history of the loss."""
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from PIL import Image
 
 from concept_vectors.dataset import ConceptData, Label
 from concept_vectors.inference import ConceptVector, FairGroup
 from concept_vectors.task import ConceptTask
+from diffusion_base.arguments import MAY_CHANGE, WholeNumber
+from diffusion_base.errors import UserError
 from diffusion_base.generation import generate
+from diffusion_base.pipeline import Pipeline
 from diffusion_base.processes import process_state
-from diffusion_base.training.tracking import read_history
+from diffusion_base.training.arguments import ValidationArguments
+from diffusion_base.training.tracking import Validate, read_history
+from diffusion_base.training.validation import grid, picture_name, sampling
+
+
+@dataclass(kw_only=True)
+class ConceptValidation(ValidationArguments):
+    validation_prompts: tuple[str, ...] = ()
+    """Prompts to show each concept on; by default what test.json says, else a prompt of the data."""
+    validation_strengths: Annotated[tuple[float, ...], MAY_CHANGE] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    """Strengths in a strip of validation pictures."""
+    num_images_per_val_prompt: WholeNumber = 2
+    """Strips a validation prompt and concept, each with its own seed; 0 for none."""
+
+    def __post_init__(self) -> None:
+        if not self.validation_strengths:
+            raise UserError("--validation_strengths needs a number; --num_images_per_val_prompt 0 is for no pictures")
 
 
 def to_show(data: ConceptData, prompts: Sequence[str]) -> list[Label]:
@@ -22,47 +42,32 @@ def to_show(data: ConceptData, prompts: Sequence[str]) -> list[Label]:
 
 
 def over_strength(
-    pipeline, task: ConceptTask, shown: Sequence[Label], strengths: Sequence[float], count: int, guidance_scale: float
-) -> Callable[[Path, int], dict[str, list[Image.Image]]]:
-    """Validation: for each prompt and sum of concepts `count` strips, each from one seed, one picture a strength."""
+    pipeline: Pipeline, task: ConceptTask, data: ConceptData, arguments: ConceptValidation
+) -> Validate | None:
+    """Validation: for each prompt and sum of concepts some strips, each from one seed, one picture a strength."""
+    count = arguments.num_images_per_val_prompt
+    if not count:
+        return None
+    shown = to_show(data, arguments.validation_prompts)
     rows = [(prompt, " + ".join(names), seed) for prompt, names in shown for seed in range(count)]
+    prompts, concepts, seeds = (list(column) for column in zip(*rows, strict=True))
+    records = [{"concepts": [name]} for name in concepts]
 
     def validate(folder: Path, step: int) -> dict[str, list[Image.Image]]:
         vectors = task.learned()
-        members = [
-            ConceptVector(vectors, name, pipeline=pipeline) for name in dict.fromkeys(name for _, name, _ in rows)
-        ]
+        members = [ConceptVector(vectors, name, pipeline=pipeline) for name in dict.fromkeys(concepts)]
+        groups = [FairGroup(members, strength=strength) for strength in arguments.validation_strengths]
         columns = [
-            generate(
-                pipeline,
-                [prompt for prompt, _, _ in rows],
-                [seed for _, _, seed in rows],
-                [FairGroup(members, strength=strength)],
-                records=[{"concepts": [name]} for _, name, _ in rows],
-                guidance_scale=guidance_scale,
-                accelerator=process_state(),
-                progress=False,
-            )
-            for strength in strengths
+            generate(pipeline, prompts, seeds, [group], records=records, **sampling(arguments)) for group in groups
         ]
         pictures: dict[str, list[Image.Image]] = {}
-        for (prompt, name, _), *strip in zip(rows, *columns, strict=True):
-            pictures.setdefault(re.sub(r"\W+", "-", f"{name} {prompt}")[:80], []).append(grid([strip]))
+        for prompt, name, *strip in zip(prompts, concepts, *columns, strict=True):
+            pictures.setdefault(picture_name(name, prompt), []).append(grid([strip]))
         if process_state().is_main_process:
             plot_loss(folder.parent)
         return pictures
 
     return validate
-
-
-def grid(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
-    """Pictures of one size in rows of one length, without gaps."""
-    width, height = rows[0][0].size
-    whole = Image.new("RGB", (width * len(rows[0]), height * len(rows)))
-    for y, row in enumerate(rows):
-        for x, picture in enumerate(row):
-            whole.paste(picture, (x * width, y * height))
-    return whole
 
 
 def plot_loss(output_dir: Path) -> None:

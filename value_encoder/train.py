@@ -18,21 +18,17 @@ from diffusion_base.arguments import (
     Count,
     NotNegative,
     Positive,
-    WholeNumber,
-    check_ranges,
     parse,
 )
 from diffusion_base.errors import UserError, run
-from diffusion_base.latents import LatentCache
-from diffusion_base.pipeline import load_pipeline
-from diffusion_base.training.arguments import TrainingArguments
-from diffusion_base.training.loop import begin, train, use_xformers
+from diffusion_base.training.arguments import PictureArguments, TrainingArguments, ValidationArguments
+from diffusion_base.training.loop import begin, train
+from diffusion_base.training.validation import side_by_side
 from preference_data.published import read_livo_dataset, read_livo_folder
 from preference_data.schema import Labelled
 from value_encoder.dataset import PreferencePairs, first_share, pair
-from value_encoder.inference import check_base
+from value_encoder.inference import ValueToken, check_base
 from value_encoder.task import LiVOTask
-from value_encoder.validation import side_by_side
 
 
 @dataclass(kw_only=True)
@@ -72,39 +68,38 @@ class LiVOArguments:
     prediction_type: Literal["epsilon", "v_prediction"] | None = None
     """What the network predicts, if the base's scheduler says it wrongly."""
 
-    def __post_init__(self) -> None:
-        check_ranges(self)
-
 
 @dataclass(kw_only=True)
 class DataArguments:
-    """The preference pairs, and the pictures to look at."""
+    """The preference pairs."""
 
     train_data_dir: Annotated[str | None, MAY_CHANGE] = None
     """Folder <category>/<scene>/metadata.jsonl; see value_encoder/README.md."""
     dataset_name: Annotated[str | None, MAY_CHANGE] = None
     """Instead: a Hugging Face dataset, by name or path."""
-    resolution: Count | None = None
-    """Pixels a side of the training pictures; by default what the base was trained at."""
     max_train_proportion: Annotated[float, Gt(0), Le(1)] | None = None
     """Take only this share of every scene, its first pictures: for a quicker or a smaller training."""
-    center_crop: bool = False
-    """Cut the square out of the middle, so that pictures are encoded once. Otherwise anywhere, anew at every step."""
-    random_flip: bool = False
-    """Mirror every other picture, at random."""
-    latents_dir: Annotated[str | None, MAY_CHANGE] = None
-    """Where encoded pictures are kept, to be shared between runs; by default `latents` in the output folder."""
-    validation_prompts: Annotated[tuple[str, ...], MAY_CHANGE] = ()
-    """"<value>, <prompt>" to show base and aligned pictures of; by default four from the data."""
-    num_images_per_val_prompt: Annotated[WholeNumber, MAY_CHANGE] = 1
-    """Validation pictures a prompt, each with its own seed; 0 for none."""
-    validation_guidance_scale: Annotated[float, MAY_CHANGE] = 7.5
-    """Guidance of the validation pictures."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
         if (self.train_data_dir is None) == (self.dataset_name is None):
             raise UserError("give the data by --train_data_dir or by --dataset_name, one of the two")
+
+    def read(self, folder: Path) -> list[Labelled]:
+        """The pictures; those of a data set's tables are written into `folder`."""
+        if self.train_data_dir is not None:
+            entries = list(read_livo_folder(self.train_data_dir))
+        else:
+            assert self.dataset_name is not None  # or __post_init__ would have refused
+            entries = list(read_livo_dataset(self.dataset_name, folder))
+        return entries if self.max_train_proportion is None else first_share(entries, self.max_train_proportion)
+
+
+@dataclass(kw_only=True)
+class LiVOValidation(ValidationArguments):
+    validation_prompts: tuple[str, ...] = ()
+    """"<value>, <prompt>" to show base and aligned pictures of; by default four from the data."""
+
+    def __post_init__(self) -> None:
         if wrong := next((text for text in self.validation_prompts if ", " not in text), None):
             raise UserError(f"--validation_prompts {wrong!r} must read '<value>, <prompt>'")
 
@@ -115,37 +110,19 @@ class Arguments:
     training: LiVOTraining
     livo: LiVOArguments
     data: DataArguments
-
-
-def read_data(data: DataArguments, latents_dir: Path) -> list[Labelled]:
-    """The pictures that the flags name."""
-    if data.train_data_dir is not None:
-        entries = list(read_livo_folder(data.train_data_dir))
-    else:
-        assert data.dataset_name is not None  # or DataArguments would have refused
-        entries = list(read_livo_dataset(data.dataset_name, latents_dir / "pictures"))
-    return entries if data.max_train_proportion is None else first_share(entries, data.max_train_proportion)
+    pictures: PictureArguments
+    validation: LiVOValidation
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Train, and return the output folder; the encoder is in its `value_encoder/`."""
     arguments = parse(Arguments, argv, prog="value_encoder/train.py", description=__doc__)
-    base, training, livo, data = arguments.base, arguments.training, arguments.livo, arguments.data
+    training, livo, pictures = arguments.training, arguments.livo, arguments.pictures
     state = begin(training)
-    latents_dir = Path(data.latents_dir or Path(training.output_dir, "latents"))
-    pictures = pair(read_data(data, latents_dir))
-    pipeline = load_pipeline(
-        base.pretrained_model_name_or_path,
-        revision=base.revision,
-        variant=base.variant,
-        cache_dir=base.cache_dir,
-        device=state.device,
-    )
+    pairs = pair(arguments.data.read(pictures.folder(training) / "pictures"))
+    pipeline = arguments.base.load(state.device)
     check_base(pipeline)
-
-    resolution = data.resolution or pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-    cache = LatentCache(pipeline.vae, latents_dir, resolution, data.center_crop)
-    dataset = PreferencePairs(pictures, cache, data.random_flip)
+    dataset = PreferencePairs(pairs, pictures.cache(pipeline, training), pictures.random_flip)
     state.print(dataset.summary())
 
     task = LiVOTask(
@@ -159,16 +136,18 @@ def main(argv: Sequence[str] | None = None) -> Path:
         input_perturbation=livo.input_perturbation,
         prediction_type=livo.prediction_type,
         seed=training.seed,
-        live=not data.center_crop,
+        live=not pictures.center_crop,
         frozen_dtype=training.frozen_dtype,
         gradient_checkpointing=training.gradient_checkpointing,
     )
-    if training.enable_xformers_memory_efficient_attention:
-        use_xformers(pipeline.unet)
-    named = [text.partition(", ") for text in data.validation_prompts]
-    examples = [(value, prompt) for value, _, prompt in named] or dataset.examples(4)
-    count, guidance_scale = data.num_images_per_val_prompt, data.validation_guidance_scale
-    validate = side_by_side(pipeline, task.value_encoder, examples, count, guidance_scale) if count else None
+    named = [text.split(", ", 1) for text in arguments.validation.validation_prompts]
+    shown = [(prompt, {"value": value}) for value, prompt in named or dataset.examples(4)]
+    validate = side_by_side(
+        pipeline,
+        shown,
+        arguments.validation,
+        interventions=lambda: [ValueToken(task.value_encoder, pipeline=pipeline)],
+    )
     return train(task, dataset, training, resolved=arguments, validate=validate)
 
 

@@ -2,14 +2,28 @@
 
 import importlib.util
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from annotated_types import Ge, Lt
 
-from diffusion_base.arguments import INFINITE, MAY_CHANGE, Count, NotNegative, Positive, WholeNumber, check_ranges
+from diffusion_base.arguments import (
+    INFINITE,
+    MAY_CHANGE,
+    Count,
+    Guidance,
+    NotNegative,
+    Positive,
+    WholeNumber,
+    check_ranges,
+)
 from diffusion_base.errors import UserError
 from diffusion_base.processes import use_cpu
+
+if TYPE_CHECKING:
+    from diffusion_base.latents import LatentCache
+    from diffusion_base.pipeline import Pipeline
 
 
 @dataclass(kw_only=True)
@@ -106,3 +120,41 @@ class TrainingArguments:
     def frozen_dtype(self) -> torch.dtype:
         """For weights that are not trained, which need no more precision than the computation."""
         return {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
+
+
+@dataclass(kw_only=True)
+class PictureArguments:
+    """How the training pictures are cut."""
+
+    resolution: Count | None = None
+    """Pixels a side of the training pictures; by default what the base was trained at."""
+    center_crop: bool = False
+    """Cut the square out of the middle, so that pictures are encoded once. Otherwise anywhere, anew at every step."""
+    random_flip: bool = False
+    """Mirror every other picture, at random."""
+    latents_dir: Annotated[str | None, MAY_CHANGE] = None
+    """Where encoded pictures are kept, to be shared between runs; by default `latents` in the output folder."""
+
+    def folder(self, training: TrainingArguments) -> Path:
+        """Where encoded pictures are kept."""
+        return Path(self.latents_dir or Path(training.output_dir, "latents"))
+
+    def cache(self, pipeline: "Pipeline", training: TrainingArguments) -> "LatentCache":
+        """What gives the pictures as these arguments say."""
+        from diffusion_base.families import own_size
+        from diffusion_base.latents import LatentCache  # diffusers, only once it is needed
+
+        resolution = self.resolution or own_size(pipeline)[0]
+        return LatentCache(pipeline.vae, self.folder(training), resolution, self.center_crop)
+
+
+@dataclass(kw_only=True)
+class ValidationArguments:
+    """Which pictures to look at while training."""
+
+    validation_prompts: Annotated[tuple[str, ...], MAY_CHANGE] = ()
+    """Prompts to show base and aligned pictures of; by default some of the data's."""
+    num_images_per_val_prompt: Annotated[WholeNumber, MAY_CHANGE] = 1
+    """Validation pictures a prompt, each with its own seed; 0 for none."""
+    validation_guidance_scale: Annotated[Guidance, MAY_CHANGE] = 7.5
+    """Guidance of the validation pictures."""

@@ -16,7 +16,6 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, send_to_device, set_seed
 from diffusers.models import UNet2DConditionModel
 from diffusers.optimization import get_scheduler
-from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
@@ -32,7 +31,14 @@ from diffusion_base.training.cpu_attention import fast_attention
 from diffusion_base.training.ema import MovingAverage
 from diffusion_base.training.optimizers import build_optimizer
 from diffusion_base.training.task import TrainingTask
-from diffusion_base.training.tracking import RunningMeans, add_to_history, log_pictures, start_history, start_trackers
+from diffusion_base.training.tracking import (
+    RunningMeans,
+    Validate,
+    add_to_history,
+    log_pictures,
+    start_history,
+    start_trackers,
+)
 
 
 def begin(arguments: TrainingArguments) -> PartialState:
@@ -56,7 +62,7 @@ def train(
     arguments: TrainingArguments,
     *,
     resolved: Any = None,
-    validate: Callable[[Path, int], dict[str, list[Image.Image]] | None] | None = None,
+    validate: Validate | None = None,
     collate: Callable[[list[dict]], dict] | None = None,
 ) -> Path:
     """Train `task` on `dataset`, or continue training it.
@@ -64,7 +70,7 @@ def train(
     Args:
         resolved: the dataclass of all the run's arguments, None if these are `arguments` alone: saved with it, and
             compared when it is continued, but for the fields that are marked `MAY_CHANGE`.
-        validate: given a folder and the step, makes pictures by name. Called in every process, so that they share the
+        validate: makes pictures, e.g. that of `side_by_side`. Called in every process, so that they share the
             work (`generate` with the `accelerator`); the main process's pictures are kept and shown.
         collate: makes a batch of items; None stacks tensors and numbers, and lists texts.
 
@@ -101,6 +107,10 @@ def train(
     start = checkpoint.starting_point(output_dir, arguments.resume_from_checkpoint)
     accelerator.wait_for_everyone()  # all have looked before one writes
 
+    if arguments.enable_xformers_memory_efficient_attention:
+        for module in task.modules():
+            if isinstance(module, UNet2DConditionModel):
+                use_xformers(module)
     _in_float32(task)
     sharding.split(task, accelerator)
     groups = _checked_groups(task)

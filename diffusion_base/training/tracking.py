@@ -1,8 +1,9 @@
 """What a run shows of itself: means of its figures, and pictures, in a tracker and on disk."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from diffusion_base.training.arguments import TrainingArguments
 
+Validate: TypeAlias = Callable[[Path, int], dict[str, list[Image.Image]] | None]
+"""Given a run's folder for pictures and the step, makes pictures by name."""
 NEVER = torch.iinfo(torch.int64).max
 
 

@@ -190,6 +190,12 @@ def test_a_long_prompt_is_cut_with_one_warning(inputs, tmp_path):
         (["--dataset_name=somewhere"], "one of the two"),
         (["--train_data_dir=nowhere"], "there is no such folder"),
         (["--max_train_proportion=0"], "--max_train_proportion 0.0: it must be more than 0"),
+        (
+            ["--num_images_per_val_prompt=-1"],
+            "--num_images_per_val_prompt -1: it must be a number that is not negative",
+        ),
+        (["--resolution=0"], "--resolution 0: it must be 1 or more"),
+        (["--validation_guidance_scale=nan"], "--validation_guidance_scale nan: it must be a finite number"),
         (["--noise_offset=-1"], "--noise_offset -1.0: it must be a number that is not negative"),
     ],
 )

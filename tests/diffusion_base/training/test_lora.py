@@ -7,12 +7,15 @@ from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from diffusion_base.conditioning import CachedPrompts
+from diffusion_base.data import load_image
 from diffusion_base.families import family_of
 from diffusion_base.generation import generate
 from diffusion_base.noising import noised, per_sample_error
+from diffusion_base.training.arguments import ValidationArguments
 from diffusion_base.training.loop import begin, train
 from diffusion_base.training.reference import Reference
 from diffusion_base.training.task import TrainingTask
+from diffusion_base.training.validation import grid, side_by_side
 from tests.diffusion_base.toy import toy_arguments
 from tests.tiny import tiny_pipeline
 
@@ -56,30 +59,31 @@ class Pictures:
         return "noise"
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_equal_runs_are_equal(tmp_path, dtype):
-    options = {"num_inference_steps": 2, "guidance_scale": 1.0, "progress": False}
-    settings = {"max_train_steps": 3, "learning_rate": 0.1, "lr_scheduler": "constant"}
-    settings["mixed_precision"] = "no" if dtype == torch.float32 else "bf16"
-    pictures = {}
+SETTINGS = {"max_train_steps": 3, "learning_rate": 0.1, "lr_scheduler": "constant"}
 
-    def run(name, seed=0):
-        arguments = toy_arguments(tmp_path / name, seed=seed, **settings)
+
+@pytest.mark.parametrize(("dtype", "precision"), [(torch.float32, "no"), (torch.bfloat16, "bf16")])
+def test_equal_runs_are_equal(tmp_path, dtype, precision):
+    def run(name, seed):
+        arguments = toy_arguments(tmp_path / name, seed=seed, mixed_precision=precision, **SETTINGS)
         begin(arguments)
-        pipeline = tiny_pipeline().to(dtype)
-        pictures[name, 0] = generate(pipeline, ["a nurse"], [0], **options)[0]
-        task = LoraTask(pipeline)
-
-        def validate(folder, step):
-            with task.reference():
-                pictures[name, "base"] = generate(pipeline, ["a nurse"], [0], **options)[0]
-            pictures[name, "policy"] = generate(pipeline, ["a nurse"], [0], **options)[0]
-
-        train(task, Pictures(), arguments, validate=validate)
+        train(LoraTask(tiny_pipeline().to(dtype)), Pictures(), arguments)
         return load_file(tmp_path / name / "pytorch_lora_weights.safetensors")
 
-    first, second, other = run("first"), run("second"), run("other", seed=1)
+    first, second, other = run("first", 0), run("second", 0), run("other", 1)
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
     assert {tensor.dtype for tensor in first.values()} == {torch.float32}
     assert not any(torch.equal(tensor, other[name]) for name, tensor in first.items())
-    assert pictures["first", "base"] == pictures["first", 0] != pictures["first", "policy"]
+
+
+def test_validation_shows_the_base_beside_what_was_trained(tmp_path):
+    pipeline, prompts = tiny_pipeline(), (["a nurse"] * 2, [0, 1])
+    base = generate(pipeline, *prompts, guidance_scale=1.0, progress=False)
+    task, looks = LoraTask(pipeline), ValidationArguments(num_images_per_val_prompt=2, validation_guidance_scale=1.0)
+    validate = side_by_side(pipeline, [("a nurse", {})], looks, reference=task.reference)
+    train(task, Pictures(), toy_arguments(tmp_path, **SETTINGS), validate=validate)
+    aligned = generate(pipeline, *prompts, guidance_scale=1.0, progress=False)
+    for i in (0, 1):
+        shown = load_image(tmp_path / f"validation/step-3-a-nurse-{i}.png")
+        assert shown == grid([[base[i], aligned[i]]]) and base[i] != aligned[i]
+    assert side_by_side(pipeline, [], ValidationArguments(num_images_per_val_prompt=0)) is None

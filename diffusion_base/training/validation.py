@@ -1,0 +1,78 @@
+"""Pictures to look at while training: the base's and the aligned ones side by side, from the same seeds."""
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from diffusion_base.generation import generate
+from diffusion_base.intervention import Intervention
+from diffusion_base.pipeline import Pipeline
+from diffusion_base.processes import process_state
+from diffusion_base.training.arguments import ValidationArguments
+from diffusion_base.training.reference import Reference
+from diffusion_base.training.tracking import Validate
+
+
+def side_by_side(
+    pipeline: Pipeline,
+    shown: Sequence[tuple[str, dict[str, Any]]],
+    arguments: ValidationArguments,
+    *,
+    interventions: Callable[[], Sequence[Intervention]] = tuple,
+    reference: Reference | None = None,
+) -> Validate | None:
+    """Validation for `train`: the base's pictures on the left, the aligned ones on the right.
+
+    Args:
+        shown: prompts, each with its record: what interventions may know of the picture. Pictures are named after both.
+        interventions: what makes the aligned pictures of the state that the training has then; for a method that
+            trains the pipeline itself there are none.
+        reference: of a method that trains the pipeline itself: makes it the base for the left half.
+
+    Returns:
+        What makes the pictures, shared among the processes; None where the arguments ask for none.
+    """
+    count = arguments.num_images_per_val_prompt
+    if not count:
+        return None
+    rows = [(prompt, record, seed) for prompt, record in shown for seed in range(count)]
+    prompts, records, seeds = (list(column) for column in zip(*rows, strict=True))
+    options: dict[str, Any] = {"records": records, **sampling(arguments)}
+    base: list[Image.Image] = []
+
+    def validate(folder: Path, step: int) -> dict[str, list[Image.Image]]:
+        if not base:  # it doesn't change
+            with reference() if reference else nullcontext():
+                base.extend(generate(pipeline, prompts, seeds, **options))
+        aligned = generate(pipeline, prompts, seeds, interventions(), **options)
+        pictures: dict[str, list[Image.Image]] = {}
+        for prompt, record, left, right in zip(prompts, records, base, aligned, strict=True):
+            pictures.setdefault(picture_name(*record.values(), prompt), []).append(grid([[left, right]]))
+        return pictures
+
+    return validate
+
+
+def sampling(arguments: ValidationArguments) -> dict[str, Any]:
+    """How `generate` makes validation pictures."""
+    guidance = arguments.validation_guidance_scale
+    return {"guidance_scale": guidance, "accelerator": process_state(), "progress": False}
+
+
+def picture_name(*words: Any) -> str:
+    """A file's name, without its ending, from what a picture is of."""
+    return re.sub(r"\W+", "-", " ".join(map(str, words)))[:80]
+
+
+def grid(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
+    """Pictures of one size in rows of one length, without gaps."""
+    width, height = rows[0][0].size
+    whole = Image.new("RGB", (width * len(rows[0]), height * len(rows)))
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            whole.paste(picture, (x * width, y * height))
+    return whole
