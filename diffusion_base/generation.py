@@ -94,8 +94,7 @@ def generate(
     sampler.begin()
     chunks = _chunks(len(prompts), batch_size)
     process, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    # all make equally many, some of them twice: a network whose parameters are split is gathered at each pass
-    mine = [min(first + process, len(chunks) - 1) for first in range(0, len(chunks), processes)]
+    mine = range(process, len(chunks), processes)
     made: list[tuple[int, list[Image.Image]]] = []
     with sampler.weights_swapped(), tqdm(total=len(prompts), unit="image", disable=not progress or process > 0) as bar:
         for chunk in mine:

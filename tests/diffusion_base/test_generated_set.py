@@ -214,7 +214,7 @@ base, output_dir, steps = sys.argv[1:]
 state = process_state()
 pipeline = load_pipeline(base, device="cpu")
 generate_set(pipeline, RECORDS, output_dir, accelerator=state, **QUICK | {"num_inference_steps": int(steps)})
-nine = RECORDS[:9]  # three chunks: one of the processes makes one twice
+nine = RECORDS[:9]  # three chunks for two processes
 prompts, seeds = [record["prompt"] for record in nine], [record["seed"] for record in nine]
 images = generate(pipeline, prompts, seeds, accelerator=state, **QUICK)
 Path(f"seen-by-{state.process_index}").write_bytes(b"".join(image.tobytes() for image in images))
