@@ -32,14 +32,15 @@ OWNERS = {
     for module, owners in importlib.metadata.packages_distributions().items()
 }
 
-# what is used without an import of ours: by accelerate's tracker, and by diffusers' adapters
-NOT_IMPORTED = {"tensorboard", "peft"}
+NOT_IMPORTED = {"tensorboard"}  # but used all the same, by accelerate's tracker
 
 
 def libraries_used() -> set[str]:
-    """The top-level modules that are imported anywhere but in the tests, without Python's own and ours."""
+    """The top-level modules that are imported anywhere but in tests and docs, without Python's own and ours."""
     names = set()
-    for folder in (path for path in ROOT.iterdir() if path.is_dir() and path.name not in ("tests", "runs", "build")):
+    for folder in (
+        path for path in ROOT.iterdir() if path.is_dir() and path.name not in ("tests", "docs", "runs", "build")
+    ):
         for file in folder.rglob("*.py") if not folder.name.startswith(".") else ():
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Import):
@@ -68,10 +69,12 @@ def test_a_wheel_holds_every_package_and_its_data(tmp_path):
     for name in ("__init__.py", "inner/__init__.py", "inner/table.csv"):
         (tmp_path / "my_method" / name).touch()
     (tmp_path / "my_pictures").mkdir()
-    build = "from setuptools import build_meta; build_meta.build_wheel('out')"
+    build = "from setuptools import build_meta as b; b.build_wheel('out'); b.build_editable('editable')"
     subprocess.run([sys.executable, "-c", build], cwd=tmp_path, check=True, capture_output=True)
-    (wheel,) = (tmp_path / "out").glob("*.whl")
-    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    wheel, editable = (zipfile.ZipFile(*(tmp_path / folder).glob("*.whl")) for folder in ("out", "editable"))
+    (path,) = [name for name in editable.namelist() if name.endswith(".pth")]
+    assert editable.read(path).decode().strip() == str(tmp_path), "the folder itself, so whatever is added later"
+    held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     packages = [path.parent for path in tmp_path.glob("*/__init__.py")]
     files = [file for package in packages for file in package.resolve().rglob("*") if file.is_file()]
     there = {str(file.relative_to(tmp_path if file.is_relative_to(tmp_path) else ROOT)) for file in files}

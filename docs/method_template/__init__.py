@@ -1,0 +1,8 @@
+"""Diffusion-DPO on a LoRA: a method to copy, rename and change. docs/new_method.md walks through it."""
+
+
+def load_intervention(path: str, *, pipeline, strength: float = 1.0):
+    """The `Lora` that `my_method:runs/mine?strength=0.5` on a command line names."""
+    from my_method.inference import Lora  # torch, only once it is needed
+
+    return Lora(path, pipeline=pipeline, strength=strength)

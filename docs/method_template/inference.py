@@ -1,0 +1,43 @@
+"""What a notebook imports: the LoRA, through the weights' door."""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+from my_method.task import FILE
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from diffusion_base.errors import UserError
+from diffusion_base.families import family_of
+from diffusion_base.identity import file_hash, learned_elsewhere
+from diffusion_base.intervention import Intervention
+
+
+class Lora(Intervention):
+    """Adds strength · B A to every weight that has one."""
+
+    def __init__(self, path: str | Path, *, pipeline, strength: float = 1.0):
+        self.file, self.strength = Path(path) / FILE, strength
+        try:
+            with safe_open(self.file, framework="pt") as content:
+                self.tensors, known = {name: content.get_tensor(name) for name in content.keys()}, content.metadata()
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{self.file} can't be read ({error}): give the folder of a finished training") from None
+        learned_elsewhere(known["base_hash"], pipeline, str(self.file), other_base=False)
+
+    @contextmanager
+    def swap_weights(self, context):
+        denoiser, own = family_of(context.pipeline).denoiser(context.pipeline), {}
+        try:
+            for name in {key.partition(".lora_")[0] for key in self.tensors}:
+                layer = denoiser.get_submodule(name)
+                a, b = (self.tensors[f"{name}.lora_{part}.weight"].to(layer.weight) for part in "AB")
+                own[layer] = layer.weight
+                layer.weight = nn.Parameter(layer.weight + self.strength * b @ a, requires_grad=False)
+            yield
+        finally:
+            for layer, weight in own.items():
+                layer.weight = weight  # the very tensors of before
+
+    def describe(self) -> dict:
+        return {"method": "my_method", "weights": file_hash(self.file), "strength": self.strength}
