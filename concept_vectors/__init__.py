@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from concept_vectors.inference import ConceptVector, FairGroup, TwoTrajectories
     from concept_vectors.responsible_text import ResponsibleText
     from concept_vectors.vectors import ConceptVectors, load_vectors
+    from diffusion_base.intervention import Intervention
+    from diffusion_base.pipeline import Pipeline
 
 __getattr__, __dir__ = lazy(
     __name__,
@@ -22,7 +24,7 @@ __getattr__, __dir__ = lazy(
 def load_intervention(
     path: str,
     *,
-    pipeline,
+    pipeline: "Pipeline",
     concept: str | None = None,
     group: str | None = None,
     responsible_text: bool = False,
@@ -35,7 +37,7 @@ def load_intervention(
     end: float = 1.0,
     two_trajectories: bool = False,
     other_base: bool = False,
-):
+) -> "Intervention":
     """What a command line names; exactly one of
 
     concept_vectors:PATH?concept=woman&strength=0.8
@@ -50,7 +52,6 @@ def load_intervention(
     from concept_vectors.responsible_text import ResponsibleText
     from concept_vectors.vectors import load_vectors
     from diffusion_base.errors import UserError
-    from diffusion_base.intervention import Intervention
 
     vectors = load_vectors(path, pipeline, other_base=other_base)
     if sum((concept is not None, group is not None, responsible_text)) != 1:

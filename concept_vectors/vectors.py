@@ -138,7 +138,7 @@ def check_fits(vectors: ConceptVectors, pipeline: Pipeline) -> None:
         )
 
 
-def unet_of(pipeline) -> Any:
+def unet_of(pipeline: Pipeline) -> Any:
     """The base's UNet.
 
     Raises:

@@ -157,9 +157,10 @@ class Sampler:
             return
         row = int(decodable.int().argmin())
         strengths = [f"the strength {each.strength:g} of {type(each).__name__}" for each in self.interventions]
+        precision = ", or load the base in float32" if latents.dtype == torch.float16 else ""
         raise UserError(
             f"the picture of {context.prompts[row]!r} with seed {context.seeds[row]} came to numbers too large to be a "
-            f"picture: lower {' or '.join([f'the guidance scale {self.guidance_scale:g}', *strengths])}"
+            f"picture: lower {' or '.join([f'the guidance scale {self.guidance_scale:g}', *strengths])}{precision}"
         )
 
     def identity(self) -> dict[str, Any]:

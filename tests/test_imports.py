@@ -84,11 +84,12 @@ def test_everything_imports(module):
 
 
 def typed_names(package: str) -> dict[str, str]:
-    """The names that a package's root shows to type checkers → the module of each."""
+    """The names of its own that a package's root shows to type checkers → the module of each."""
     tree = ast.parse((ROOT / package / "__init__.py").read_text(encoding="utf-8"))
     blocks = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
     imports = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom)]
-    return {alias.name: node.module for node in imports for alias in node.names}
+    own = [node for node in imports if node.module.partition(".")[0] == package]
+    return {alias.name: node.module for node in own for alias in node.names}
 
 
 ROOTS = {package: names for package in PACKAGES if (names := typed_names(package))}

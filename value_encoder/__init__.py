@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from diffusion_base.lazy import lazy
 
 if TYPE_CHECKING:
+    from diffusion_base.pipeline import Pipeline
     from value_encoder.inference import AdaptiveValue, ValueToken
 
 __getattr__, __dir__ = lazy(__name__, {"value_encoder.inference": ("AdaptiveValue", "ValueToken")})
@@ -13,13 +14,13 @@ __getattr__, __dir__ = lazy(__name__, {"value_encoder.inference": ("AdaptiveValu
 def load_intervention(
     path: str,
     *,
-    pipeline,
+    pipeline: "Pipeline",
     value: str | None = None,
     probability: float = 1.0,
     unpadded: bool = False,
     strength: float = 1.0,
     other_base: bool = False,
-):
+) -> "ValueToken":
     """The `ValueToken` that `value_encoder:path?value=gender equality&probability=0.5` on a command line names."""
     from value_encoder.inference import ValueToken  # torch and transformers, only once they are needed
 

@@ -12,7 +12,7 @@ from concept_vectors.responsible_text import ResponsibleText, rules_of, without_
 from diffusion_base.conditioning import encode_prompts
 from diffusion_base.errors import UserError
 from diffusion_base.files import read_jsonl
-from diffusion_base.generation import generate
+from diffusion_base.generation import generate, generate_set
 from diffusion_base.intervention import Intervention, load_intervention
 from miniature.world import HELD_OUT
 from tests.concept_vectors.test_inference import added
@@ -153,6 +153,10 @@ def test_what_the_vectors_lack_is_named(pipeline, tmp_path):
     with pytest.raises(UserError, match="asks for race concepts"):  # the second picture's, before the first is made
         prompts = ["a cook", "a cook of any race"]
         generate(pipeline, prompts, [0, 1], [NothingIsMade(), text], num_inference_steps=1, progress=False)
+    records = [{"file": f"{i}.png", "prompt": prompt, "seed": i} for i, prompt in enumerate(prompts)]
+    with pytest.raises(UserError, match="asks for race concepts"):
+        generate_set(pipeline, records, tmp_path / "set", [text], num_inference_steps=1, progress=False)
+    assert not (tmp_path / "set").exists()
 
 
 def test_specs(pipeline, tmp_path):
