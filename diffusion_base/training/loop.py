@@ -24,7 +24,7 @@ from diffusion_base.errors import UserError
 from diffusion_base.files import disk_errors, write_json
 from diffusion_base.noising import per_sample_generator
 from diffusion_base.processes import process_state, use_cpu
-from diffusion_base.training import checkpoint, sharding
+from diffusion_base.training import checkpoint, sharding, zero2
 from diffusion_base.training.arguments import TrainingArguments
 from diffusion_base.training.batches import BatchOrder, TrainingDataset, load_batches
 from diffusion_base.training.cpu_attention import fast_attention
@@ -154,12 +154,15 @@ def train(
         moved = MappingProxyType(send_to_device(batch, accelerator.device, non_blocking=True) | keys)
         torch.manual_seed(per_sample_generator(arguments.seed, step, int(keys["index"][0]), "dropout").initial_seed())
         with accelerator.accumulate(prepared):
-            with accelerator.autocast(), fast_attention(accelerator, arguments.gradient_checkpointing):
+            with (
+                sharding.autocast(accelerator, arguments.precision),
+                fast_attention(accelerator, arguments.gradient_checkpointing),
+            ):
                 loss, metrics = prepared(moved)  # (B,) each
             # equal batches: the mean over accumulation (accelerate's) and processes (DDP's) is that of all samples
             accelerator.backward(loss.mean())
             if accelerator.sync_gradients:
-                grad_norm = sharding.whole(accelerator.clip_grad_norm_(parameters, arguments.max_grad_norm))
+                grad_norm = sharding.clip(parameters, arguments.max_grad_norm, accelerator)
             optimizer.step()
             optimizer.zero_grad()
         means.add(step + 1, {"loss": loss.detach(), **metrics})
@@ -229,16 +232,14 @@ def _accelerator(arguments: TrainingArguments) -> Accelerator:
     AcceleratorState._reset_state()  # a process may train several times, each in its own precision
     accelerator = Accelerator(
         cpu=use_cpu(),
-        mixed_precision=arguments.precision,
+        mixed_precision="no" if zero2.wanted() else arguments.precision,
+        deepspeed_plugin=zero2.plugin(arguments) if zero2.wanted() else None,
         gradient_accumulation_steps=arguments.gradient_accumulation_steps,
         log_with=arguments.tracker,
         project_dir=arguments.output_dir,
     )
-    if accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
-        raise UserError(
-            f"launched with {accelerator.distributed_type.value}, whose split parameters can't be saved here;"
-            " scripts/accelerate/ holds the configurations that can be used"
-        )
+    if accelerator.distributed_type == DistributedType.MEGATRON_LM:
+        raise UserError("Megatron-LM can't be used here: scripts/accelerate/ holds the configurations that can")
     return accelerator
 
 

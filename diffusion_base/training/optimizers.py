@@ -4,13 +4,15 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from accelerate.utils import DeepSpeedOptimizerWrapper
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 
 from diffusion_base.errors import UserError
+from diffusion_base.training import zero2
 from diffusion_base.training.arguments import TrainingArguments
-from diffusion_base.training.sharding import split_like
+from diffusion_base.training.sharding import Parted, split_like
 
 
 def build_optimizer(
@@ -64,9 +66,11 @@ def build_optimizer(
     return AdamW(groups, **adam, fused=fused or None)
 
 
-def read_state(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, float]]:
+def read_state(optimizer: Optimizer) -> tuple[dict[str, Parted], dict[str, float]]:
     """What the optimizer remembers, by "<parameter's number>.<name>": tensors, which share its memory, and numbers."""
-    tensors: dict[str, Tensor] = {}
+    if isinstance(optimizer, DeepSpeedOptimizerWrapper):
+        return zero2.read_state(optimizer), {}
+    tensors: dict[str, Parted] = {}
     numbers: dict[str, float] = {}
     for number, parameter in enumerate(_parameters(optimizer)):
         # not from state_dict(), where bitsandbytes hides its tensors one level deeper
@@ -85,12 +89,17 @@ def restore_state(optimizer: Optimizer, state: dict[str, Any], groups: list[dict
     for key, value in state.items():
         number, name = key.split(".", 1)
         moments.setdefault(int(number), {})[name] = value
+    rates = [{key: group[key] for key in ("lr", "initial_lr")} for group in groups]
+    if isinstance(optimizer, DeepSpeedOptimizerWrapper):
+        zero2.restore_state(optimizer, moments)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group |= rate
+        return
     for index, parameter in enumerate(_parameters(optimizer)):
         for name, value in moments.get(index, {}).items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
                 moments[index][name] = split_like(parameter, value)
     ours = optimizer.state_dict()["param_groups"]
-    rates = [{key: group[key] for key in ("lr", "initial_lr")} for group in groups]
     merged = [group | rate for group, rate in zip(ours, rates, strict=True)]
     optimizer.load_state_dict({"state": moments, "param_groups": merged})
 

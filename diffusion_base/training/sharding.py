@@ -5,11 +5,14 @@ or runs split parameters is a meeting of all processes: each must call it. Where
 """
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeAlias
 
+import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
+from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -19,6 +22,7 @@ from torch.optim import Optimizer
 from diffusion_base.errors import UserError
 from diffusion_base.processes import process_state
 
+Parted: TypeAlias = Tensor | Callable[[], Tensor]  # a tensor that may be split, or what gathers one
 SMALLEST_PART = 5_000_000  # parameters that are gathered together at least: fewer would keep the devices waiting
 
 
@@ -41,7 +45,7 @@ def split(task: nn.Module, accelerator: Accelerator) -> None:
         return
     if os.environ.get("FSDP_VERSION", "1") != "2":
         raise UserError(
-            "FSDP's first version can't be used here: say fsdp_version: 2, as scripts/accelerate/fsdp2.yaml"
+            "FSDP's first version can't be used here: say fsdp_version: 2, as scripts/accelerate/fsdp2.yaml does"
         )
     if accelerator.mixed_precision == "fp16":
         raise UserError("--mixed_precision fp16 can't be used with split parameters: bf16 needs no scaling")
@@ -62,18 +66,33 @@ def prepare(task: nn.Module, optimizer: Optimizer, accelerator: Accelerator) -> 
     return accelerator.prepare(task, optimizer)
 
 
+def autocast(accelerator: Accelerator, precision: str) -> AbstractContextManager:
+    """For a step's forward pass, where accelerate hasn't wrapped the task in it."""
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:  # which was told that there is no half precision
+        return torch.autocast(accelerator.device.type, torch.bfloat16, enabled=precision == "bf16")
+    return accelerator.autocast()
+
+
+def clip(parameters: list[nn.Parameter], max_norm: float, accelerator: Accelerator) -> Tensor:
+    """Scale the gradients down to a norm of at most `max_norm`; returns the norm that they had."""
+    norm = accelerator.clip_grad_norm_(parameters, max_norm)
+    if isinstance(norm, Tensor):
+        return whole(norm)
+    return torch.tensor(norm, device=accelerator.device)  # DeepSpeed has clipped them already, and says a number
+
+
 def whole(tensor: Tensor) -> Tensor:
     """The whole of a tensor that may be split, in every process."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def gather(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def gather(tensors: Mapping[str, Parted]) -> dict[str, Tensor]:
     """The tensors whole, in the main process; in the others nothing. Every process calls it with the same names."""
     main, gathered = process_state().is_main_process, {}
-    for name, tensor in tensors.items():
-        full = whole(tensor)
+    for name, tensor in tensors.items():  # one after the other: a device need not hold all of them
+        full = whole(tensor) if isinstance(tensor, Tensor) else tensor()
         if main:
-            gathered[name] = full.cpu() if isinstance(tensor, DTensor) else full
+            gathered[name] = full if full is tensor else full.cpu()
     return gathered
 
 
