@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from accelerate.utils import DeepSpeedOptimizerWrapper, DeepSpeedPlugin
+from accelerate.utils import DeepSpeedPlugin
+from accelerate.utils.deepspeed import DeepSpeedOptimizerWrapper
 from torch import Tensor, nn
 
 from diffusion_base.errors import UserError
