@@ -159,6 +159,8 @@ def generate_set(
         size = {"name": name, "images": len(records), "batch_size": batch_size, "processes": processes}
         run = {**size, **(about or {}), **_environment(pipeline), "identity": identity}
         write_json(folder / "run.json", run)
+        for half in (folder / images_dir).glob(".*.partial"):  # a killed process's
+            half.unlink(missing_ok=True)
         read = _fields_read(interventions)
         for twin in [twin for twin in twins if _is_twin(twin, identity, records, read)][:1]:
             for record, file in zip(records, files, strict=True):

@@ -3,10 +3,6 @@
 import json
 import os
 import signal
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +12,9 @@ from diffusion_base.data import load_image
 from diffusion_base.errors import UserError
 from diffusion_base.generation import generate, generate_set
 from diffusion_base.intervention import Intervention
+from diffusion_base.pipeline import load_pipeline
+from diffusion_base.processes import process_state
+from tests.forked import in_process, in_two_processes
 from tests.tiny import tiny_folder, tiny_pipeline
 
 RECORDS = [
@@ -203,63 +202,47 @@ def test_full_disk_keeps_what_was_made(tmp_path, monkeypatch):
     assert len(contents(tmp_path)) == 4 and not (tmp_path / "manifest.jsonl").exists()
 
 
-SCRIPT = """
-import sys
-from pathlib import Path
-from diffusion_base.generation import generate, generate_set
-from diffusion_base.pipeline import load_pipeline
-from diffusion_base.processes import process_state
-from tests.diffusion_base.test_generated_set import QUICK, RECORDS
-base, output_dir, steps = sys.argv[1:]
-state = process_state()
-pipeline = load_pipeline(base, device="cpu")
-generate_set(pipeline, RECORDS, output_dir, accelerator=state, **QUICK | {"num_inference_steps": int(steps)})
-nine = RECORDS[:9]  # three chunks for two processes
-prompts, seeds = [record["prompt"] for record in nine], [record["seed"] for record in nine]
-images = generate(pipeline, prompts, seeds, accelerator=state, **QUICK)
-Path(f"seen-by-{state.process_index}").write_bytes(b"".join(image.tobytes() for image in images))
-"""
-
-
-def command(tmp_path: Path, *arguments: str, launch: tuple[str, ...] = ()) -> dict:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    root = str(Path(__file__).parents[2])
-    return {
-        "args": [sys.executable, *launch, str(tmp_path / "script.py"), *arguments],
-        "env": os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
-        "cwd": tmp_path,
-    }
+def make(folder: Path) -> None:
+    """The set, and nine pictures that every process sees."""
+    state = process_state()
+    pipeline = load_pipeline(folder / "base", device="cpu")
+    generate_set(pipeline, RECORDS, folder / "set", accelerator=state, **QUICK)
+    nine = RECORDS[:9]  # three chunks for two processes
+    prompts, seeds = [record["prompt"] for record in nine], [record["seed"] for record in nine]
+    images = generate(pipeline, prompts, seeds, accelerator=state, **QUICK)
+    (folder / f"seen-by-{state.process_index}").write_bytes(b"".join(image.tobytes() for image in images))
 
 
 def test_two_processes_write_the_bytes_of_one(tmp_path):
-    base = tiny_folder(tmp_path / "base")
+    tiny_folder(tmp_path / "base")
     one = generate_set(tiny_pipeline(), RECORDS, tmp_path / "one", **QUICK)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # `--cpu` would start two processes under MPI alone; `--multi_gpu` starts them anywhere, and `process_state` lets
-    # them find each other on the CPU
-    launch = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", f"--main_process_port={port}")
-    subprocess.run(**command(tmp_path, str(base), str(tmp_path / "two"), "2", launch=launch), check=True, timeout=300)
-    assert contents(tmp_path / "two") == contents(one)
-    assert (tmp_path / "two" / "manifest.jsonl").read_bytes() == (one / "manifest.jsonl").read_bytes()
-    assert json.loads((tmp_path / "two" / "run.json").read_text())["processes"] == 2
+    in_two_processes(make, tmp_path)
+    assert contents(tmp_path / "set") == contents(one)
+    assert (tmp_path / "set" / "manifest.jsonl").read_bytes() == (one / "manifest.jsonl").read_bytes()
+    assert json.loads((tmp_path / "set" / "run.json").read_text())["processes"] == 2
     pixels = b"".join(load_image(one / "images" / record["file"]).tobytes() for record in RECORDS[:9])
     assert [(tmp_path / f"seen-by-{process}").read_bytes() for process in (0, 1)] == [pixels] * 2
 
 
+def make_until_killed(folder: Path) -> None:
+    """Half of the fifth picture is written when the kill comes."""
+    save = Image.Image.save
+
+    def mortal(image, file, *arguments, **options):
+        save(image, file, *arguments, **options)
+        if len(list((folder / "set" / "images").glob("*.png"))) == 4:
+            content = Path(file).read_bytes()
+            Path(file).write_bytes(content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Image.Image.save = mortal
+    make(folder)
+
+
 def test_killed_in_the_middle_it_goes_on(tmp_path):
-    base = tiny_folder(tmp_path / "base")
-    steps = 60
-    process = subprocess.Popen(**command(tmp_path, str(base), str(tmp_path / "set"), str(steps)))
-    first = tmp_path / "set" / "images" / RECORDS[0]["file"]
-    deadline = time.monotonic() + 200
-    while not first.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    tiny_folder(tmp_path / "base")
+    assert in_process(make_until_killed, tmp_path) == -signal.SIGKILL
     made = {path.name for path in (tmp_path / "set" / "images").glob("*.png")}
-    assert 0 < len(made) < len(RECORDS) and not (tmp_path / "set" / "manifest.jsonl").exists()
-    options = QUICK | {"num_inference_steps": steps}
-    generate_set(tiny_pipeline(), RECORDS, tmp_path / "set", **options)
-    assert contents(tmp_path / "set") == contents(generate_set(tiny_pipeline(), RECORDS, tmp_path / "whole", **options))
+    assert len(made) == 4 and not (tmp_path / "set" / "manifest.jsonl").exists()
+    generate_set(tiny_pipeline(), RECORDS, tmp_path / "set", **QUICK)
+    assert contents(tmp_path / "set") == contents(generate_set(tiny_pipeline(), RECORDS, tmp_path / "whole", **QUICK))

@@ -1,10 +1,9 @@
 """A training task small enough to be exact and fast, and processes that run it and may be killed.
 
 The task has a frozen and a trained linear layer with dropout, noise drawn as tasks should draw it, and data that
-uses its generator. Processes come from a fork server, so the heavy imports are paid once.
+uses its generator.
 """
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -118,28 +117,6 @@ def run_killed_in_pruning(output_dir, **options):
 
     checkpoint.shutil.rmtree = kill
     run_toy(output_dir, **options)
-
-
-def in_process(function, *arguments, **options):
-    """Run in a fresh process; returns its exit code, -9 after SIGKILL."""
-    process = start_process(function, *arguments, **options)
-    process.join(600)
-    return process.exitcode
-
-
-def start_process(function, *arguments, **options):
-    """Begin to run in a fresh process."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "accelerate", "diffusers.optimization"])
-    process = context.Process(target=_with_forked_workers, args=(function, *arguments), kwargs=options)
-    process.start()
-    return process
-
-
-def _with_forked_workers(function, *arguments, **options):
-    """The loader's workers must be children of the process that is killed, not of a fork server: else they live on."""
-    multiprocessing.set_start_method("fork", force=True)
-    function(*arguments, **options)
 
 
 def main():

@@ -16,7 +16,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from diffusion_base.errors import UserError
 from diffusion_base.files import appearing, disk_errors
 from diffusion_base.training import checkpoint, tensor_files
-from tests.diffusion_base.toy import ToyTask, in_process, run_killed_in_pruning, run_toy, toy_file, weights
+from tests.diffusion_base.toy import ToyTask, run_killed_in_pruning, run_toy, toy_file, weights
+from tests.forked import in_process
 
 KILLED = -signal.SIGKILL
 DROPOUT = {"dropout": 0.25}  # draws from torch's global generator

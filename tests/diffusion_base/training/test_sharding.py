@@ -8,7 +8,6 @@ import importlib.util
 import json
 import os
 import shutil
-import socket
 
 import pytest
 import torch
@@ -25,7 +24,8 @@ from diffusion_base.training import loop, sharding, zero2
 from diffusion_base.training.checkpoint import complete
 from diffusion_base.training.loop import train
 from diffusion_base.training.tracking import read_history
-from tests.diffusion_base.toy import ToyData, ToyTask, start_process, toy_arguments, toy_file
+from tests.diffusion_base.toy import ToyData, ToyTask, toy_arguments, toy_file
+from tests.forked import in_two_processes
 
 OPTIONS = {"lr_scheduler": "constant", "max_grad_norm": 0.5, "checkpointing_steps": 2, "validation_steps": 4}
 OPTIONS |= {"use_ema": True, "ema_decay": 0.7, "logging_steps": 1, "resume_from_checkpoint": "latest"}
@@ -75,10 +75,8 @@ def record_gradients(file):
     return register_optimizer_step_pre_hook(record)
 
 
-def in_two(rank, port, folder, launch):
+def in_two(folder, launch):
     """One of two processes: a run from the start, the continuation of one process's, and what is refused."""
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     sharding.SMALLEST_PART = 10
     if launch == "fsdp2":
         os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
@@ -117,13 +115,7 @@ def folder(request, one, tmp_path_factory):
     """The same run by two processes, by one and then two, and by two and then one."""
     folder = tmp_path_factory.mktemp(request.param)
     shutil.copytree(one / "checkpoint-2", folder / "one then two" / "checkpoint-2")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    both = [start_process(in_two, rank, port, folder, request.param) for rank in range(2)]
-    for process in both:
-        process.join(300)
-    assert [process.exitcode for process in both] == [0, 0]
+    in_two_processes(in_two, folder, request.param)
     shutil.copytree(folder / "two" / "checkpoint-2", folder / "two then one" / "checkpoint-2")
     run(folder / "two then one", 4, train_batch_size=4)
     return folder
