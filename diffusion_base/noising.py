@@ -180,7 +180,7 @@ def noised(
     added = noise
     if input_perturbation:
         added = noise + input_perturbation * draw_noise(shape, seed, steps, indices, "perturbation")
-    noise, added = (each.to(latents).repeat(pictures, 1, 1, 1) for each in (noise, added))
+    noise, added = (each.to(latents.device).repeat(pictures, 1, 1, 1) for each in (noise, added))
     t = process.draw_timesteps(seed, steps, indices) if timesteps is None else timesteps
     t = t.to(latents.device).repeat(pictures)
     return Noised(
