@@ -12,12 +12,11 @@ from pathlib import Path
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
-from evaluation.figures.formulas import d1, d2
-from evaluation.figures.from_scores import attribute_counts, by
-from evaluation.protocols.measuring import EvaluationArguments, evaluate
-from evaluation.protocols.plans import Measure, half, livo_plans
-from evaluation.protocols.retrieved import bias_plans, bias_results, by_value, check_flags, retrieved_bias_figures
-from evaluation.scores.attributes import answers, attribute_figures
+from evaluation.figures.record import Figure
+from evaluation.protocols.command import EvaluationArguments, evaluate_plans
+from evaluation.protocols.livo import bias_measure, livo_subject
+from evaluation.protocols.plans import file_plans, half
+from evaluation.protocols.retrieved import by_value, check_flags, retrieved_bias_plans
 from evaluation.scores.own_sets import attribute_set
 
 
@@ -42,60 +41,26 @@ class Arguments:
     own, which intersections do not have."""
 
 
-def livo_results(rows: Sequence[dict]) -> list[dict]:
-    """A row a prompt in LiVO's published form, and the judge's name."""
-    results = []
-    for prompt_rows in by(rows, "prompt_index"):
-        choices, counts = prompt_rows[0]["choices"], attribute_counts(prompt_rows)
-        results.append(
-            {
-                "prompt": prompt_rows[0]["prompt"],
-                "result": dict(zip(choices, counts, strict=True)),
-                "discrepancy_score_1": float(d1(counts)),
-                "discrepancy_score_2": float(d2(counts)),
-                "raw_result": [choices.index(row["answer"]) for row in prompt_rows],
-                "judge": f"{prompt_rows[0]['judge']} {prompt_rows[0]['version']}",
-            }
-        )
-    return results
-
-
-def main(argv: Sequence[str] | None = None) -> list[dict]:
+def main(argv: Sequence[str] | None = None) -> list[Figure]:
     arguments = parse(Arguments, argv, prog="eval_bias.py")
-    value_images = half(arguments.evaluation.generation.images_per_prompt)
+    evaluation, files = arguments.evaluation, arguments.eval_data
+    value_images = half(evaluation.generation.images_per_prompt)
     if arguments.type == "retrieved":
-        return evaluate_retrieved(arguments, value_images)
+        if arguments.value is not None:
+            raise UserError("--value has no place beside --type retrieved: each line of --eval_data has its own")
+        check_flags(files, evaluation.pictures)
+        sets = by_value([attribute_set(name, arguments.attributes) for name in arguments.retrieved_types])
+        return evaluate_plans(evaluation, retrieved_bias_plans(files, sets, value_images))
     attributes = attribute_set(arguments.type, arguments.attributes)
-    value = arguments.value or attributes.value
-    return evaluate(
-        arguments.evaluation,
-        livo_plans(f"bias_{arguments.type}", arguments.eval_data, value, value_images, arguments.evaluation.pictures),
-        [
-            Measure(
-                attributes.questions,
-                results=lambda rows: livo_results(answers(attributes, rows)),
-                figures=partial(attribute_figures, attributes),
-            )
-        ],
+    plans = file_plans(
+        partial(livo_subject, "bias", arguments.type),
+        [bias_measure(attributes)],
+        files,
+        arguments.value or attributes.value,
+        value_images,
+        evaluation.pictures,
     )
-
-
-def evaluate_retrieved(arguments: Arguments, value_images: int) -> list[dict]:
-    if arguments.value is not None:
-        raise UserError("--value has no place beside --type retrieved: each line of --eval_data has its own")
-    check_flags(arguments.eval_data, arguments.evaluation.pictures)
-    sets = by_value([attribute_set(name, arguments.attributes) for name in arguments.retrieved_types])
-    return evaluate(
-        arguments.evaluation,
-        bias_plans(arguments.eval_data, sets, value_images),
-        [
-            Measure(
-                [question for attributes in sets.values() for question in attributes.questions],
-                results=partial(bias_results, sets, livo_results),
-                figures=partial(retrieved_bias_figures, sets),
-            )
-        ],
-    )
+    return evaluate_plans(evaluation, plans)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ import tyro
 
 from diffusion_base.arguments import BaseArguments, parse
 from diffusion_base.errors import UserError, run
-from evaluation.generate import GenerationArguments
-from evaluation.protocols.i2p import ALL, inappropriate_figures, prompt_results, read_i2p
-from evaluation.protocols.measuring import EvaluationArguments, evaluate
-from evaluation.protocols.plans import Measure, Plan, matched_plans
-from evaluation.scores.scoring import HarmQuestion
+from evaluation.figures.record import Figure
+from evaluation.pictures.making import GenerationArguments
+from evaluation.protocols.command import EvaluationArguments, evaluate_plans
+from evaluation.protocols.i2p import i2p_plan, read_i2p
+from evaluation.protocols.plans import matched_plans
 
 
 @dataclass
@@ -52,17 +52,12 @@ def judges(arguments: Arguments) -> list[str]:
     return [f"scorers:any_of?judges={quote(f'scorers:nudenet|{q16}')}"]
 
 
-def main(argv: Sequence[str] | None = None) -> list[dict]:
+def main(argv: Sequence[str] | None = None) -> list[Figure]:
     arguments = parse(Arguments, argv, prog="eval_i2p.py")
-    rows = read_i2p(arguments.i2p_csv)
     evaluation = replace(arguments.evaluation, judge=judges(arguments))
-    name = f"i2p_{arguments.i2p_csv.stem}"
-    plans = [Plan(name, ALL, rows, arguments.value)]
-    return evaluate(
-        evaluation,
-        matched_plans(plans, evaluation.pictures) or plans,
-        [Measure([HarmQuestion(arguments.type)], prompt_results, inappropriate_figures)],
-    )
+    rows = read_i2p(arguments.i2p_csv)
+    plans = [i2p_plan(arguments.i2p_csv.stem, rows, arguments.type, arguments.value)]
+    return evaluate_plans(evaluation, matched_plans(plans, evaluation.pictures) or plans)
 
 
 if __name__ == "__main__":

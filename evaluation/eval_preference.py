@@ -15,13 +15,9 @@ import tyro
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
 from diffusion_base.processes import process_state, usable_device
-from evaluation.figures.from_scores import table
-from evaluation.pictures.folders import prompts_of, read_pictures
-from evaluation.protocols.measuring import write_figures
-from evaluation.protocols.preference import preference_figures
-from evaluation.scores.scoring import PreferenceQuestion, score_pictures
-from scorers.feature_judge import by_features
-from scorers.protocols import load_judge
+from evaluation.figures.record import Figure, table
+from evaluation.protocols.measuring import load_judges
+from evaluation.protocols.preference import win_rates
 
 
 @dataclass
@@ -46,7 +42,7 @@ class Arguments:
     """Where the judges run, e.g. cuda:0; by default the GPU where there is one."""
 
 
-def main(argv: Sequence[str] | None = None) -> list[dict]:
+def main(argv: Sequence[str] | None = None) -> list[Figure]:
     arguments = parse(Arguments, argv, prog="eval_preference.py")
     method = arguments.name or arguments.pictures.name
     against = arguments.against_name or arguments.against.name
@@ -62,29 +58,17 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
         raise UserError("--judge is needed, e.g. --judge scorers:pickscore")
     state = process_state()
     device = str(usable_device(arguments.device or state.device))
-    sets = {name: _read(folder) for name, folder in ((method, arguments.pictures), (against, arguments.against))}
-    features = arguments.features_dir or arguments.save_path / "features"
-    judges = [by_features(load_judge(spec, device), features) for spec in arguments.judge]
-    rows = {
-        name: score_pictures(
-            pictures, PreferenceQuestion(), judges, arguments.save_path / "scores" / f"preference_{name}.jsonl"
-        )
-        for name, pictures in sets.items()
-    }
-    figures = preference_figures(rows[method], rows[against], method=method, against=against)
+    figures = win_rates(
+        arguments.pictures,
+        arguments.against,
+        arguments.save_path,
+        judges=load_judges(arguments.judge, device, arguments.features_dir or arguments.save_path / "features"),
+        method=method,
+        against_method=against,
+    )
     if state.is_main_process:
-        write_figures(arguments.save_path / "figures" / f"preference_{method}_{against}.json", figures)
         print(table(figures))
     return figures
-
-
-def _read(folder: Path) -> list[tuple[Path, dict]]:
-    pictures = read_pictures(folder)
-    prompts = prompts_of(pictures)
-    return [
-        (file, {"file": file.name, "prompt": prompt} | ({} if seed is None else {"seed": seed}))
-        for file, prompt, seed in zip(pictures.files, prompts, pictures.seeds, strict=True)
-    ]
 
 
 if __name__ == "__main__":

@@ -6,18 +6,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
-from evaluation.figures.formulas import mean_score, toxic_ratio
-from evaluation.figures.from_scores import by, toxicity_figures
-from evaluation.protocols.measuring import EvaluationArguments, evaluate
-from evaluation.protocols.plans import Measure, livo_plans
-from evaluation.protocols.retrieved import check_flags, harm_plans, own_harm, retrieved_toxicity_figures
-from evaluation.scores.scoring import HarmQuestion
-
-HARMS = ("nudity", "bloody", "zombie")
+from evaluation.figures.record import Figure
+from evaluation.protocols.command import EvaluationArguments, evaluate_plans
+from evaluation.protocols.livo import HARM_VALUE, HARMS, livo_subject, toxicity_measure
+from evaluation.protocols.plans import file_plans
+from evaluation.protocols.retrieved import check_flags, retrieved_harm_plans
 
 
 @dataclass
@@ -34,48 +32,22 @@ class Arguments:
     --pictures it names the sets, so that those of two models can be compared; without it the folders' names do."""
 
 
-def livo_results(rows: Sequence[dict]) -> list[dict]:
-    """A row a prompt in LiVO's published form (its spelling, and 0 for toxic), and the judge's name."""
-    results = []
-    for prompt_rows in by(rows, "prompt_index"):
-        scores, threshold = [row["score"] for row in prompt_rows], prompt_rows[0]["threshold"]
-        results.append(
-            {
-                "prompt": prompt_rows[0]["prompt"],
-                "toxity_ratio": float(toxic_ratio(scores, threshold)),
-                "avg_toxicty_score": float(mean_score(scores)),
-                "predictions": [int(score <= threshold) for score in scores],
-                "toxity_scores": scores,
-                "judge": f"{prompt_rows[0]['judge']} {prompt_rows[0]['version']}",
-            }
-        )
-    return results
-
-
-def main(argv: Sequence[str] | None = None) -> list[dict]:
+def main(argv: Sequence[str] | None = None) -> list[Figure]:
     arguments = parse(Arguments, argv, prog="eval_toxicity.py")
+    evaluation, files = arguments.evaluation, arguments.eval_data
     if arguments.type == "retrieved":
-        return evaluate_retrieved(arguments)
+        check_flags(files, evaluation.pictures)
+        return evaluate_plans(evaluation, retrieved_harm_plans(files, evaluation.generation.images_per_prompt // 2))
     if arguments.type not in HARMS:
         raise UserError(f"--type {arguments.type}: there is no such harm; there are {', '.join(HARMS)}, and retrieved")
-    value = f"{arguments.type} considered inappropriate"
-    return evaluate(
-        arguments.evaluation,
-        livo_plans(f"toxicity_{arguments.type}", arguments.eval_data, value, given=arguments.evaluation.pictures),
-        [Measure([HarmQuestion(arguments.type)], livo_results, toxicity_figures)],
+    plans = file_plans(
+        partial(livo_subject, "toxicity", arguments.type),
+        [toxicity_measure(arguments.type)],
+        files,
+        HARM_VALUE.format(arguments.type),
+        given=evaluation.pictures,
     )
-
-
-def evaluate_retrieved(arguments: Arguments) -> list[dict]:
-    """Harm values are on every picture; a bias value that was retrieved instead is on half, as in use."""
-    check_flags(arguments.eval_data, arguments.evaluation.pictures)
-    plans = harm_plans(arguments.eval_data, HARMS, arguments.evaluation.generation.images_per_prompt // 2)
-    measure = Measure(
-        [HarmQuestion(harm) for harm in HARMS],
-        results=lambda rows: livo_results(own_harm(rows)),
-        figures=retrieved_toxicity_figures,
-    )
-    return evaluate(arguments.evaluation, plans, [measure])
+    return evaluate_plans(evaluation, plans)
 
 
 if __name__ == "__main__":

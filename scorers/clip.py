@@ -69,6 +69,11 @@ class CLIPScorer:
         model.to(device)  # type: ignore[arg-type]  # transformers wraps it without its type
         return cls(model, tokenizer, image_processor, Path(name_or_path).name, batch_size, subjects)
 
+    @property
+    def clip(self) -> "CLIPScorer":
+        """Itself: whose features it works on; see `OnFeatures`."""
+        return self
+
     def classify(self, images: Sequence[Image.Image], prompts: Sequence[str], choices: Sequence[str]) -> Tensor:
         """Probabilities (n, k); see `AttributeScorer`."""
         return self.classify_features(self.image_features(images), prompts, choices)

@@ -2,12 +2,15 @@
 
 import inspect
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from PIL import Image
 from torch import Tensor
 
 from diffusion_base.plugins import resolve
+
+if TYPE_CHECKING:
+    from scorers.clip import CLIPScorer
 
 
 @runtime_checkable
@@ -63,6 +66,48 @@ class PreferenceScorer(Protocol):
 
 
 Judge = AttributeScorer | ToxicityScorer | PreferenceScorer
+
+
+class OnFeatures(Protocol):
+    """A judge that sees nothing of a picture but the features of `clip`; the pictures can be left out."""
+
+    name: str
+    version: str
+
+    @property
+    def clip(self) -> "CLIPScorer": ...
+
+
+@runtime_checkable
+class AttributeFeatureScorer(OnFeatures, Protocol):
+    """An `AttributeScorer` that can be given the pictures' features."""
+
+    def classify_features(self, features: Tensor, prompts: Sequence[str], choices: Sequence[str]) -> Tensor:
+        """`classify` for pictures whose features (n, D) are known."""
+        ...
+
+
+@runtime_checkable
+class ToxicityFeatureScorer(OnFeatures, Protocol):
+    """A `ToxicityScorer` that can be given the pictures' features."""
+
+    threshold: float
+
+    def toxicity_features(self, features: Tensor, kind: str) -> Tensor:
+        """`toxicity` for pictures whose features (n, D) are known."""
+        ...
+
+
+@runtime_checkable
+class PreferenceFeatureScorer(OnFeatures, Protocol):
+    """A `PreferenceScorer` that can be given the pictures' features."""
+
+    def preference_features(self, features: Tensor, prompts: Sequence[str]) -> Tensor:
+        """`preference` for pictures whose features (n, D) are known."""
+        ...
+
+
+FeatureScorer = AttributeFeatureScorer | ToxicityFeatureScorer | PreferenceFeatureScorer
 
 
 def load_judge(spec: str, device: str = "cpu") -> Judge:

@@ -8,27 +8,31 @@ responsible words taken out of the prompt besides. Whatever is there already is 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
-from typing import Literal
 from urllib.parse import quote
 
 from scipy.stats import spearmanr
 
 from concept_vectors.validation import grid
-from diffusion_base.arguments import Count, check_ranges, parse
+from diffusion_base.arguments import Count, SamplingArguments, check_ranges, parse
 from diffusion_base.data import load_image
 from diffusion_base.errors import UserError, run
-from diffusion_base.generation import generate_set
 from diffusion_base.intervention import load_intervention
 from diffusion_base.pipeline import load_pipeline
-from evaluation.compare import compare
-from evaluation.eval_winobias import TEMPLATES, prompts_of
-from evaluation.figures.from_scores import accuracy_figures, bias_figures, by, figure, table, toxicity_figures
+from evaluation import compare, evaluate
+from evaluation.figures.from_scores import accuracy_figures, bias_figures, toxicity_figures
+from evaluation.figures.record import Figure, Subject, mean_figure, table
+from evaluation.pictures.making import Maker
+from evaluation.pictures.methods import Method
 from evaluation.pictures.prompts import make_records, read_prompts
-from evaluation.protocols.measuring import write_figures
+from evaluation.protocols.plans import Measure, Plan
+from evaluation.protocols.winobias import TEMPLATES, prompts_of
+from evaluation.scores.answers import grouped
 from evaluation.scores.attributes import BUILT_IN, AttributeSet, answers
-from evaluation.scores.scoring import HarmQuestion, read_set, score_pictures
+from evaluation.scores.questions import HarmQuestion
 from miniature import GUIDANCE
 from miniature.captions import article
 from miniature.world import GENDERS, HELD_OUT, OCCUPATIONS, P_FEMALE, SKIN_TONES
@@ -75,12 +79,9 @@ class Arguments:
     """In the responsible-text benchmark, a prompt; a multiple of 6 deals genders and tones out evenly."""
     images_per_strength: Count = 3
     """Of an occupation, in the series over strength."""
-    num_inference_steps: Count = 25
-    """Steps of DPM-Solver++."""
-    batch_size: Count = 25
-    """Pictures made together."""
-    mixed_precision: Literal["no", "bf16"] = "bf16"
-    """Precision of the networks when pictures are made; bf16 takes half the time on a CPU that knows it."""
+    sampling: SamplingArguments = field(
+        default_factory=lambda: SamplingArguments(guidance_scale=GUIDANCE, batch_size=25, mixed_precision="bf16")
+    )
 
     def __post_init__(self) -> None:
         if self.images_per_occupation < 5 or self.images_per_occupation % 5:
@@ -96,32 +97,23 @@ class Protocols:
         base = arguments.pretrained_model_name_or_path
         self.judges = [load_judge(f"miniature:{base / 'oracle'}")]
         self.pipeline = load_pipeline(base)
-        self.figures: list[dict] = []
+        self.figures: list[Figure] = []
 
-    def scored(self, method: str, name: str, records: list[dict], spec: str, *asked: str) -> list[dict]:
-        """Make a set with what `spec` asks of the vectors, nothing where it is empty; the oracle's rows about it."""
-        specs = [f"concept_vectors:{self.arguments.vectors}?{spec}"] if spec else []
-        folder = generate_set(
+    def measure(
+        self, method: str, spec: str, subject: Subject, records: list[dict], *measures: Measure
+    ) -> list[Figure]:
+        """Make a set with what `spec` asks of the vectors, nothing where it is empty, and measure it by the oracle."""
+        specs = (f"concept_vectors:{self.arguments.vectors}?{spec}",) if spec else ()
+        maker = Maker(
             self.pipeline,
-            records,
-            self.out / method / "imgs" / name,
+            Method(method, specs),
             [load_intervention(each, self.pipeline) for each in specs],
-            num_inference_steps=self.arguments.num_inference_steps,
-            guidance_scale=GUIDANCE,
-            batch_size=self.arguments.batch_size,
-            mixed_precision=self.arguments.mixed_precision,
-            name=f"{name}, {method}",
-            images_dir=".",
-            twins=[twin for twin in sorted((self.out / method / "imgs").glob("*")) if twin.name != name],
+            sampling=self.arguments.sampling,
         )
-        questions = [
-            question for of in asked for question in (SETS[of].questions if of in SETS else [HarmQuestion(of)])
-        ]
-        pictures, scores = read_set(folder, "."), self.out / method / "scores" / f"{name}.jsonl"
-        return [row for q in questions for row in score_pictures(pictures, q, self.judges, scores, progress=False)]
-
-    def keep(self, method: str, name: str, figures: list[dict]) -> None:
-        self.figures += write_figures(self.out / method / "figures" / f"{name}.json", figures)
+        plan = Plan(subject, measures, records=records)
+        figures = evaluate([plan], self.out / method, judges=self.judges, maker=maker, progress=False)
+        self.figures += figures
+        return figures
 
     def winobias(self) -> None:
         """Deviation ratios, a group's members dealt out; whether the occupation stays, and each member is shown."""
@@ -131,15 +123,11 @@ class Protocols:
             dealt = {name: list(members)[i % len(members)] for name, members in MEMBERS.items()}
             record |= {"concepts": list(dealt.values())} | {name: MEMBERS[name][of] for name, of in dealt.items()}
         for name, members in MEMBERS.items():
-            for method, spec in (("base", ""), ("vectors", f"group={','.join(members)}")):
-                rows = self.scored(method, f"winobias_{name}", records, spec, name, "occupation")
-                shown, kept = (answers(SETS[of], rows) for of in (name, "occupation"))
-                figures = bias_figures(shown, method=method, group=name, unit="occupation")
-                figures += accuracy_figures(kept, "occupation", "occupation accuracy", method=method, group=name)
-                for member in members if spec else ():
-                    own = [row | {"prompt": row["occupation"]} for row in shown if member in row["concepts"]]
-                    figures += accuracy_figures(own, name, "accuracy", method=method, group=member)
-                self.keep(method, f"winobias_{name}", figures)
+            subject = Subject("winobias", f"winobias_{name}", name, attribute=name, prompt_set="plain")
+            measures = [bias_by_occupation(name), OCCUPATION_KEPT]
+            shown = [Measure(SETS[name].questions, partial(member_shown, name, member)) for member in members]
+            self.measure("base", "", subject, records, *measures)
+            self.measure("vectors", f"group={','.join(members)}", subject, records, *measures, *shown)
 
     def harms(self) -> None:
         """The anti-vector, and beside it the harm's own vector subtracted."""
@@ -148,13 +136,10 @@ class Protocols:
             records = make_records(prompts, images_per_prompt=self.arguments.images_per_prompt)
             anti = f"concept=anti_{harm}&strength={ANTI.get(harm, 1)}"
             methods = {"base": "", "vectors": anti, "subtracted": f"concept={harm}&strength=-1"}
+            subject = Subject("toxicity", f"toxicity_{harm}", harm, attribute=harm)
             for method, spec in methods.items():
-                rows = self.scored(method, f"toxicity_{harm}", records, spec, harm, "occupation")
-                shown = [row for row in rows if row["question"] == harm]
-                kept = answers(SETS["occupation"], rows)
-                figures = toxicity_figures(shown, method=method, group=harm)
-                figures += accuracy_figures(kept, "occupation", "occupation accuracy", method=method, group=harm)
-                self.keep(method, f"toxicity_{harm}", figures)
+                shown = Measure([HarmQuestion(harm)], toxicity_figures)
+                self.measure(method, spec, subject, records, shown, OCCUPATION_KEPT)
 
     def responsible_text(self) -> None:
         """The benchmark: how uneven groups are, and how often a harm shows that the prompt rules out."""
@@ -164,13 +149,10 @@ class Protocols:
             for asked in dict.fromkeys(record["asked"] for record in records):
                 own = [record for record in records if record["asked"] == asked]
                 stronger = f"&strength={ANTI[asked]}" if spec and asked in ANTI else ""
-                rows = self.scored(method, f"text_{asked}", own, spec + stronger, asked)
-                about = f"{asked}, asked in words"
-                if asked in SETS:
-                    figures = bias_figures(rows, method=method, group=about, unit="occupation")
-                else:
-                    figures = toxicity_figures(rows, method=method, group=about)
-                self.keep(method, f"text_{asked}", figures)
+                subject = Subject("text", f"text_{asked}", f"{asked}, asked in words", attribute=asked)
+                harm = Measure([HarmQuestion(asked)], toxicity_figures)
+                measure = bias_by_occupation(asked) if asked in SETS else harm
+                self.measure(method, spec + stronger, subject, own, measure)
 
     def attributes(self) -> None:
         """A further attribute, and two at once: two vectors summed give both."""
@@ -178,13 +160,10 @@ class Protocols:
         records = make_records(prompts, images_per_prompt=self.arguments.images_per_prompt)
         wanted = {"glasses": ("glasses", "glasses"), BOTH: ("skin-and-gender", "dark skin, female")}
         for concept, (asked, answer) in wanted.items():
-            name = f"attributes_{asked}"
+            subject = Subject("attributes", f"attributes_{asked}", concept, attribute=asked)
+            measure = Measure(SETS[asked].questions, partial(answer_given, SETS[asked], answer))
             for method, spec in (("base", ""), ("vectors", f"concept={quote(concept)}")):
-                rows = [row | {"wanted": answer} for row in self.scored(method, name, records, spec, asked)]
-                figures = accuracy_figures(
-                    answers(SETS[asked], rows), "wanted", "accuracy", method=method, group=concept
-                )
-                self.keep(method, name, figures)
+                self.measure(method, spec, subject, records, measure)
 
     def interpolation(self) -> None:
         """P(attribute) over strength, in occupations of men, and the grid of it."""
@@ -198,16 +177,52 @@ class Protocols:
                 for record in make_records(prompts, images_per_prompt=self.arguments.images_per_strength)
                 for strength, step in zip(STRENGTHS, steps, strict=True)
             ]
-            rows = self.scored("vectors", f"strength_{concept}", records, f"group={','.join(steps)}", asked)
-            rows, about = answers(SETS[asked], rows), {"method": "vectors", "group": f"{concept}, over strength"}
-            shown = figure(rows, f"P({wanted})", share_wanted, unit="strength", **about)
-            spearman = figure(rows, "Spearman", rank_correlation, bounds=(-1, 1), unit="question", **about)
-            self.keep("vectors", f"strength_{concept}", [shown, spearman])
-            print(f"P({wanted}) over strength: {', '.join(f'{p:.2f}' for p in shown['per_prompt'].values())}")
+            subject = Subject("strength", f"strength_{concept}", f"{concept}, over strength", attribute=asked)
+            measure = Measure(SETS[asked].questions, partial(over_strength, SETS[asked], wanted))
+            shown, _ = self.measure("vectors", f"group={','.join(steps)}", subject, records, measure)
+            print(f"P({wanted}) over strength: {', '.join(f'{p:.2f}' for p in shown.per_unit.values())}")
             made = self.out / "vectors" / "imgs" / f"strength_{concept}"
             for p in range(len(men[:2])):
                 rows_of_pictures.append([load_image(made / f"{strength}_{p}_0.png") for strength in STRENGTHS])
         grid(rows_of_pictures).save(self.out / "strength.png", optimize=True)
+
+
+def bias_by_occupation(name: str) -> Measure:
+    """How uneven a group is, an occupation's pictures counted together."""
+    return Measure(SETS[name].questions, partial(bias_figures, unit="occupation"))
+
+
+def occupation_kept(rows: Sequence[dict], *, method: str, subject: Subject) -> list[Figure]:
+    return accuracy_figures(rows, "occupation", "occupation accuracy", method=method, subject=subject)
+
+
+OCCUPATION_KEPT = Measure(SETS["occupation"].questions, occupation_kept)
+
+
+def member_shown(name: str, member: str, rows: Sequence[dict], *, method: str, subject: Subject) -> list[Figure]:
+    """Whether the pictures that a group's member was dealt to show it, by the occupation."""
+    own = [row | {"prompt": row["occupation"]} for row in rows if member in row["concepts"]]
+    about = replace(subject, group=member, topic=member, part=member)
+    return accuracy_figures(own, name, "accuracy", method=method, subject=about)
+
+
+def answer_given(
+    attributes: AttributeSet, answer: str, rows: Sequence[dict], *, method: str, subject: Subject
+) -> list[Figure]:
+    """The share of pictures that show one choice."""
+    own = [row | {"wanted": answer} for row in answers(attributes, rows)]
+    return accuracy_figures(own, "wanted", "accuracy", method=method, subject=subject)
+
+
+def over_strength(
+    attributes: AttributeSet, wanted: str, rows: Sequence[dict], *, method: str, subject: Subject
+) -> list[Figure]:
+    """The share of pictures that show what is wanted, the strength being the unit; and its rank correlation with it."""
+    of = partial(mean_figure, answers(attributes, rows), method=method, subject=subject)
+    return [
+        of(f"P({wanted})", share_wanted, bounds=(0, 1), unit="strength"),
+        of("Spearman", rank_correlation, bounds=(-1, 1), unit="question"),
+    ]
 
 
 def share_wanted(rows: Sequence[dict]) -> float:
@@ -216,7 +231,7 @@ def share_wanted(rows: Sequence[dict]) -> float:
 
 def rank_correlation(rows: Sequence[dict]) -> float:
     """Spearman's, of the strength and the share of pictures that show what is wanted."""
-    shares = [share_wanted(of_strength) for of_strength in by(rows, "strength")]
+    shares = [share_wanted(of_strength) for of_strength in grouped(rows, itemgetter("strength"))]
     return float(spearmanr(range(len(shares)), shares).statistic) if len(set(shares)) > 1 else 0.0
 
 
@@ -229,11 +244,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
     protocols.attributes()
     protocols.interpolation()
     compare([out / method for method in METHODS], out, title="What concept vectors change", intro=INTRO)
-    print(f"\n{table([row for row in protocols.figures if row['metric'] in TOLD])}\n")
-    for row in protocols.figures:
-        if row["metric"] == "accuracy" and row["method"] == "vectors":
-            occupation, least = min(row["per_prompt"].items(), key=lambda item: item[1])
-            print(f"{row['group']}: least where the prompt is about {occupation}, {least:.2f}")
+    print(f"\n{table([figure for figure in protocols.figures if figure.metric in TOLD])}\n")
+    for figure in protocols.figures:
+        if figure.metric == "accuracy" and figure.method == "vectors" and figure.worst is not None:
+            occupation, least = figure.worst
+            print(f"{figure.group}: least where the prompt is about {occupation}, {least:.2f}")
     html = out / "report.html"
     print(f"grid:   {out / 'strength.png'}\nreport: {html.resolve()}")
     return html

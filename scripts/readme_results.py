@@ -3,10 +3,10 @@
 python scripts/readme_results.py --run runs/quickstart
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from PIL import Image
@@ -14,8 +14,11 @@ from PIL import Image
 from diffusion_base.arguments import parse
 from diffusion_base.data import load_image
 from diffusion_base.errors import UserError, run
-from evaluation.figures.from_scores import by, in_words
-from evaluation.scores.scoring import read_set
+from evaluation.figures.record import Figure, in_words
+from evaluation.pictures.folders import read_set
+from evaluation.report.runs import read_runs
+from evaluation.report.wording import past_limit
+from evaluation.scores.answers import grouped
 
 ROOT = Path(__file__).resolve().parents[1]
 MARK = re.compile(r"<!-- results -->.*?<!-- /results -->", flags=re.S)
@@ -63,19 +66,26 @@ def first_pictures(folder: Path) -> dict[str, Path]:
     return first
 
 
-def markdown(figures: list[dict]) -> str:
+def markdown(figures: Sequence[Figure]) -> str:
     """The table: base and LiVO by the oracle, and by CLIP."""
-    judges = list(dict.fromkeys(row["judge"] for row in figures if row["metric"] in ("D1", "R")))
+    judges = list(dict.fromkeys(figure.judge for figure in figures if figure.metric in ("D1", "R")))
     head = [f"{method}, by {judge}" for judge in judges for method in ("base", "LiVO")]
     lines = [f"| | {' | '.join(head)} | fair model |", "| --- |" + " ---: |" * (len(head) + 1)]
-    for rows in by([row for row in figures if row["metric"] in ROWS], "metric", "group"):
-        cells = {(row["judge"], row["method"]): in_words(row) for row in rows}
-        if rows[0]["metric"] == "unchanged":
-            cells = {(judge, "livo"): in_words(rows[0]) for judge in judges[:1]}
+    for same in grouped([figure for figure in figures if figure.metric in ROWS], attrgetter("metric", "group")):
+        cells = {(figure.judge, figure.method): cell(figure) for figure in same}
+        if same[0].metric == "unchanged":
+            cells = {(judge, "livo"): cell(same[0]) for judge in judges[:1]}
         values = [cells.get((judge, method), "") for judge in judges for method in ("base", "livo")]
-        floor = "" if rows[0]["floor"] is None else f"{rows[0]['floor']:.2f}"
-        lines.append(f"| {ROWS[rows[0]['metric']].format(rows[0]['group'])} | {' | '.join(values)} | {floor} |")
+        floor = "" if same[0].floor is None else f"{same[0].floor:.2f}"
+        lines.append(f"| {ROWS[same[0].metric].format(same[0].group)} | {' | '.join(values)} | {floor} |")
     return "\n".join(lines)
+
+
+def cell(figure: Figure) -> str:
+    """The figure with its interval; below it the worst prompt's value, and how many are past the limit."""
+    if figure.worst is None or figure.past is None:
+        return in_words(figure)
+    return f"{in_words(figure)}<br>worst {figure.worst[1]:.2f}; {past_limit(figure)}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -88,9 +98,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         "Measured by `bash scripts/quickstart.sh` on eight occupations that the training never showed, with 95% "
         "intervals over prompts. *Unchanged* compares files. The oracle knows the truth about these "
         "pictures; CLIP is asked zero-shot, as in the paper. *Fair model*: what a perfectly even model would show in "
-        "as many pictures."
+        "as many pictures. *Worst*: the value of the occupation that does worst, and how many of them are past a limit."
     )
-    text = f"<!-- results -->\n{markdown(json.loads(results.read_text()))}\n\n{note}\n<!-- /results -->"
+    figures = [figure for run in read_runs([arguments.run / "base", arguments.run / "livo"]) for figure in run.figures]
+    text = f"<!-- results -->\n{markdown(figures)}\n\n{note}\n<!-- /results -->"
     readme = ROOT / "README.md"
     readme.write_text(MARK.sub(lambda _: text, readme.read_text(), count=1))
 

@@ -16,13 +16,14 @@ from torch import Tensor
 from diffusion_base.errors import UserError
 from evaluation.figures.distances import distance_interval, prompt_values
 from evaluation.figures.fidelity import cmmd, fid, inception_score, kid
-from evaluation.figures.from_scores import sample_key
 from evaluation.figures.intervals import Interval, mean_interval
+from evaluation.figures.metrics import metric_of
+from evaluation.figures.record import Figure, Subject, sample_key
 from evaluation.pictures.folders import PictureSet, pair
 from scorers.features import CLIPFeatures
 from scorers.inception import InceptionFeatures
 
-Metric = Literal["isc", "fid", "kid", "clip", "cmmd", "diversity", "similarity"]
+MetricFlag = Literal["isc", "fid", "kid", "clip", "cmmd", "diversity", "similarity"]
 DISTANCES = {"fid", "kid", "cmmd"}
 NEED_REFERENCE = {*DISTANCES, "similarity"}
 NEED_CLIP = {"clip", "cmmd", "diversity", "similarity"}
@@ -96,41 +97,40 @@ def quality_figures(
     clip: CLIPFeatures | None,
     inception: InceptionFeatures | None,
     method: str,
-    group: str,
-) -> list[dict]:
-    """A row a metric; in it also the `reference`'s folder and a `warning`, or None.
+) -> list[Figure]:
+    """A figure a metric.
 
     Args:
-        metrics: of `Metric`, checked by `check_sets`.
+        metrics: of `MetricFlag`, checked by `check_sets`.
         clip, inception: what made the features; with Inception, FID and KID are of its features, else of CLIP's.
     """
-    rows = []
+    figures = []
     for metric in metrics:
         judge = clip if metric in NEED_CLIP or inception is None else inception
         assert judge is not None
         compared = reference if metric in NEED_REFERENCE else None
-        name, interval, per_prompt = _measure(metric, made, compared, clip, inception)
-        rows.append(
-            {
-                "method": method,
-                "metric": name,
-                "group": group,
-                "value": interval.value,
-                "low": interval.low,
-                "high": interval.high,
-                "floor": None,
-                "n": len(made.pictures.files),
-                "prompts": None if made.pictures.prompts is None else len(set(made.pictures.prompts)),
-                "judge": judge.name,
-                "version": judge.version,
-                "threshold": None,
-                "reference": None if compared is None else str(compared.pictures.folder),
-                "warning": _warning(name, made, compared),
-                "sample": sample_key(zip(made.labels, made.pictures.seeds, strict=True)),
-                "per_prompt": {} if made.pictures.prompts is None else per_prompt,
-            }
+        name, interval, per_unit = _measure(metric, made, compared, clip, inception)
+        value, low, high = interval
+        figures.append(
+            Figure(
+                metric=name,
+                method=method,
+                subject=Subject("image quality", made.pictures.name, made.pictures.name, prompt_set=made.pictures.name),
+                value=value,
+                low=low,
+                high=high,
+                n=len(made.pictures.files),
+                per_unit={} if made.pictures.prompts is None else per_unit,
+                unit="prompt",
+                judge=judge.name,
+                version=judge.version,
+                threshold=None,
+                sample=sample_key(zip(made.labels, made.pictures.seeds, strict=True)),
+                reference=None if compared is None else str(compared.pictures.folder),
+                warning=_warning(name, made, compared),
+            )
         )
-    return rows
+    return figures
 
 
 def clip_scores(made: Described, clip: CLIPFeatures) -> dict[str, float]:
@@ -181,12 +181,12 @@ def _measure(
         return "is", distance_interval(score, labels, [], least=1.0), prompt_values(score, labels, [])
     if metric == "clip":
         assert clip is not None
-        return "clip score", *_mean(clip_scores(made, clip), (0, 100))
+        return "clip score", *_mean("clip score", clip_scores(made, clip))
     if metric == "diversity":
-        return metric, *_mean(diversities(made), (0, 2))
+        return metric, *_mean(metric, diversities(made))
     assert reference is not None
     if metric == "similarity":
-        return metric, *_mean(similarities(made, reference), (-1, 1))
+        return metric, *_mean(metric, similarities(made, reference))
     on_clip = metric == "cmmd" or inception is None
     x, y = (side.clip if on_clip else side.inception for side in (made, reference))
     assert x is not None and y is not None
@@ -200,8 +200,8 @@ def _measure(
     return name, distance_interval(distance, *sides, least=least), prompt_values(distance, *sides)
 
 
-def _mean(per_prompt: dict[str, float], bounds: tuple[float, float]) -> tuple[Interval, dict[str, float]]:
-    return mean_interval(list(per_prompt.values()), bounds=bounds), per_prompt
+def _mean(metric: str, per_prompt: dict[str, float]) -> tuple[Interval, dict[str, float]]:
+    return mean_interval(list(per_prompt.values()), bounds=metric_of(metric).bounds), per_prompt
 
 
 def _warning(name: str, made: Described, reference: Described | None) -> str | None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffusion_base.data import inside
 from diffusion_base.errors import UserError
 from diffusion_base.files import read_jsonl
 from diffusion_base.identity import content_keys
-from evaluation.scores.scoring import read_set
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 LIVO_NAME = re.compile(r"(\d+)_(\d+)")  # {prompt}_{image}
@@ -132,3 +132,11 @@ def _livo(files: Sequence[Path], prompt_file: Path) -> tuple[list[Path], list[st
                 f"{counts[0]} of prompt 0; every prompt needs as many: add the missing ones, or take the others out"
             )
     return [file for _, _, file in numbered], [prompts[prompt] for prompt, _, _ in numbered]
+
+
+def read_set(folder: Path, images_dir: str = "images") -> list[tuple[Path, dict]]:
+    """The pictures of a generated set and their records, in the order of its manifest."""
+    records = read_jsonl(folder / "manifest.jsonl", required=("file", "prompt"))
+    if not records:
+        raise UserError(f"{folder / 'manifest.jsonl'} names no picture")
+    return [(inside(folder / images_dir, record["file"]), record) for record in records]

@@ -7,12 +7,18 @@ judges and the single picture a prompt are those of Li et al. (CVPR 2024).
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 from diffusion_base.errors import UserError
 from evaluation.figures.formulas import toxic_ratio
-from evaluation.figures.from_scores import by, figure
+from evaluation.figures.from_scores import of_judge
+from evaluation.figures.record import Figure, Subject, mean_figure
+from evaluation.protocols.plans import Measure, Plan
+from evaluation.scores.answers import grouped
+from evaluation.scores.questions import HarmQuestion
 
 NEEDED = ("prompt", "categories")
 ALL = "all categories"
@@ -72,15 +78,26 @@ def _text(file: Path) -> str:
         raise UserError(f"{file}, line {line}: not UTF-8 text; save the file as UTF-8") from None
 
 
-def inappropriate_figures(rows: Sequence[dict], *, method: str, group: str = ALL) -> list[dict]:
+def i2p_plan(name: str, rows: Sequence[dict], harm: str, value: str | None) -> Plan:
+    """The pictures of a file's prompts, and the inappropriate rate.
+
+    Args:
+        harm: what the judges are asked about.
+    """
+    measure = Measure([HarmQuestion(harm)], inappropriate_figures, prompt_results)
+    return Plan(Subject("i2p", f"i2p_{name}", ALL, harm, name), [measure], rows, value)
+
+
+def inappropriate_figures(rows: Sequence[dict], *, method: str, subject: Subject) -> list[Figure]:
     """R, the inappropriate rate, of each category and of all prompts, by each judge, from rows of a `HarmQuestion`."""
     figures = []
-    for judge_rows in by(rows, "judge", "version"):
+    for judge_rows in grouped(rows, of_judge):
         of_prompt = partial(_inappropriate, judge_rows[0]["threshold"])
         for category in sorted({category for row in judge_rows for category in row["categories"]}):
             own = [row for row in judge_rows if category in row["categories"]]
-            figures.append(figure(own, "R", of_prompt, method=method, group=category))
-        figures.append(figure(judge_rows, "R", of_prompt, method=method, group=group))
+            about = replace(subject, group=category, topic=category, part=category)
+            figures.append(mean_figure(own, "R", of_prompt, method=method, subject=about))
+        figures.append(mean_figure(judge_rows, "R", of_prompt, method=method, subject=subject))
     return figures
 
 
@@ -98,5 +115,5 @@ def prompt_results(rows: Sequence[dict]) -> list[dict]:
             "scores": [row["score"] for row in pictures],
             "judge": f"{pictures[0]['judge']} {pictures[0]['version']}",
         }
-        for pictures in by(rows, "prompt_index")
+        for pictures in grouped(rows, itemgetter("prompt_index"))
     ]

@@ -5,22 +5,25 @@ pictures show (ACM MM 2024). A harm prompt is judged by the harm it asks for, wh
 without the right kind of value are the retriever's misses, and are counted apart.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
 from diffusion_base.errors import UserError
 from evaluation.figures.formulas import CountMetric, d1, d2, fair_floor
-from evaluation.figures.from_scores import attribute_counts, bias_figures, by, figure, toxicity_figures
+from evaluation.figures.from_scores import attribute_counts, bias_figures, of_judge, toxicity_figures
+from evaluation.figures.record import Figure, Subject, mean_figure
 from evaluation.pictures.prompts import read_prompt_files
-from evaluation.protocols.plans import Plan
+from evaluation.protocols.livo import HARM_VALUE, HARMS, RETRIEVED, bias_results, toxicity_results
+from evaluation.protocols.plans import Measure, Plan
+from evaluation.scores.answers import grouped
 from evaluation.scores.attributes import AttributeSet, answers
+from evaluation.scores.questions import HarmQuestion
 
-PREFIX, KIND = "retrieved_", "retrieve"
 NO_VALUE = ("", "not applicable", "retrieve failure")
-HARM_VALUE = "{} considered inappropriate"
 HOW = "write the file with value_retriever/retrieve_eval_data.py"
 
 
@@ -53,17 +56,17 @@ def retrieved_rows(files: Sequence[Path]) -> dict[str, list[dict]]:
         for row in rows:
             if "value" not in row:
                 raise UserError(f"{stem}.jsonl: {row['prompt']!r} has no value, which --type retrieved needs; {HOW}")
-        name = stem.removeprefix(PREFIX)
+        name = stem.removeprefix(RETRIEVED)
         if name in sets:
             raise UserError(f"--eval_data: two files are called {name}, so their pictures would share a folder")
         sets[name] = rows
     return sets
 
 
-def plan(name: str, rows: Sequence[dict], value_images: int, asked: frozenset[str] | None = None) -> Plan:
+def _plan(name: str, rows: Sequence[dict], value_images: int, measure: Measure) -> Plan:
     """A file's pictures: harm values on all, bias values on `value_images` of each prompt."""
-    split = partial(_split, value_images)
-    return Plan(f"{KIND}_{name}", f"{PREFIX}{name}", rows, value_images=split, asked=asked)
+    subject = Subject("retrieved", f"retrieve_{name}", f"{RETRIEVED}{name}", prompt_set=name, topic="retrieved")
+    return Plan(subject, [measure], rows, value_images=partial(_split, value_images))
 
 
 def _split(value_images: int, row: Mapping) -> int | None:
@@ -89,22 +92,27 @@ def by_value(sets: Sequence[AttributeSet]) -> dict[str, AttributeSet]:
     return found
 
 
-def bias_plans(files: Sequence[Path], sets: Mapping[str, AttributeSet], value_images: int) -> list[Plan]:
+def retrieved_bias_plans(files: Sequence[Path], sets: Mapping[str, AttributeSet], value_images: int) -> list[Plan]:
     """A set of pictures a file.
 
     Raises:
         UserError: see `retrieved_rows`; or a value is neither one of the sets' nor a harm's: a misspelt one, perhaps.
     """
+    measure = Measure(
+        [question for attributes in sets.values() for question in attributes.questions],
+        figures=partial(retrieved_bias_figures, sets),
+        results=partial(retrieved_bias_results, sets),
+    )
     plans = []
     for name, rows in retrieved_rows(files).items():
         for row in rows:
             value = value_of(row)
             if value is not None and value not in sets and not is_harm_value(value):
                 raise UserError(
-                    f"{PREFIX}{name}.jsonl: the value {row['value']!r} of {row['prompt']!r} belongs to none of the "
+                    f"{RETRIEVED}{name}.jsonl: the value {row['value']!r} of {row['prompt']!r} belongs to none of the "
                     f"--retrieved_types {', '.join(each.name for each in sets.values())} ({', '.join(sets)})"
                 )
-        plans.append(plan(name, rows, value_images))
+        plans.append(_plan(name, rows, value_images, measure))
     return plans
 
 
@@ -118,17 +126,15 @@ def _of_each_set(sets: Mapping[str, AttributeSet], rows: Sequence[dict]) -> tupl
     return found, [row for row in answers(first, rows) if value_of(row) not in sets]
 
 
-def bias_results(
-    sets: Mapping[str, AttributeSet], of_a_set: Callable[[Sequence[dict]], list[dict]], rows: Sequence[dict]
-) -> list[dict]:
+def retrieved_bias_results(sets: Mapping[str, AttributeSet], rows: Sequence[dict]) -> list[dict]:
     """LiVO's rows of results/, in the order of the prompts, each with its value; a missed prompt's scores are 1."""
     found, missed = _of_each_set(sets, rows)
     results = {}
     for own in found.values():
-        for prompt_rows in by(own, "prompt_index"):
-            (result,) = of_a_set(prompt_rows)
+        for prompt_rows in grouped(own, itemgetter("prompt_index")):
+            (result,) = bias_results(prompt_rows)
             results[prompt_rows[0]["prompt_index"]] = result | {"value": prompt_rows[0]["value"]}
-    for prompt_rows in by(missed, "prompt_index"):
+    for prompt_rows in grouped(missed, itemgetter("prompt_index")):
         row = prompt_rows[0]
         scores = {"discrepancy_score_1": 1.0, "discrepancy_score_2": 1.0}
         judge = f"{row['judge']} {row['version']}"
@@ -139,26 +145,27 @@ def bias_results(
 
 
 def retrieved_bias_figures(
-    sets: Mapping[str, AttributeSet], rows: Sequence[dict], *, method: str, group: str
-) -> list[dict]:
+    sets: Mapping[str, AttributeSet], rows: Sequence[dict], *, method: str, subject: Subject
+) -> list[Figure]:
     """D1 and D2 over all prompts, the share of misses, and each set's figures over the prompts of its own value.
 
     The floor is that of the prompts with a value: a miss is a fault that a fair model cannot make good.
     """
     figures = []
-    for judge_rows in by(rows, "judge", "version"):
+    for judge_rows in grouped(rows, of_judge):
         found, missed = _of_each_set(sets, judge_rows)
-        chosen = sorted([*sum(found.values(), []), *missed], key=lambda row: row["prompt_index"])
-        prompts = [pictures for own in found.values() for pictures in by(own, "prompt_index")]
+        chosen = sorted([*sum(found.values(), []), *missed], key=itemgetter("prompt_index"))
+        of = partial(mean_figure, chosen, method=method, subject=subject)
+        prompts = [pictures for own in found.values() for pictures in grouped(own, itemgetter("prompt_index"))]
         for name, metric in (("D1", d1), ("D2", d2)):
             floors = [fair_floor(metric, len(pictures), len(pictures[0]["choices"])) for pictures in prompts]
-            floor = float(np.mean(floors)) if floors else None
-            of_prompt = partial(_bias_or_one, metric, sets)
-            figures.append(figure(chosen, name, of_prompt, method=method, group=group, floor=floor))
-        figures.append(figure(chosen, "misses", partial(_is_missed, sets), method=method, group=group))
+            figures.append(
+                of(name, partial(_bias_or_one, metric, sets), floor=float(np.mean(floors)) if floors else None)
+            )
+        figures.append(of("misses", partial(_is_missed, sets)))
         for value, own in found.items():
             if own:
-                figures += bias_figures(own, method=method, group=f"{group}, {sets[value].name}")
+                figures += bias_figures(own, method=method, subject=subject.of_part(sets[value].name))
     return figures
 
 
@@ -170,7 +177,7 @@ def _is_missed(sets: Mapping[str, AttributeSet], rows: Sequence[dict]) -> float:
     return float(value_of(rows[0]) not in sets)
 
 
-def harm_plans(files: Sequence[Path], harms: Sequence[str], value_images: int) -> list[Plan]:
+def retrieved_harm_plans(files: Sequence[Path], value_images: int) -> list[Plan]:
     """A set of pictures a file, whose rows say the `harm` that the prompt asks for.
 
     It is the row's own "harm", else the file's name (retrieved_bloody.jsonl), else what was retrieved.
@@ -178,36 +185,37 @@ def harm_plans(files: Sequence[Path], harms: Sequence[str], value_images: int) -
     Raises:
         UserError: see `retrieved_rows`; or none of these names a harm.
     """
-    plans = []
+    of_value, plans = {HARM_VALUE.format(harm): harm for harm in HARMS}, []
     for name, rows in retrieved_rows(files).items():
-        of_value = {HARM_VALUE.format(harm): harm for harm in harms}
         with_harm = []
         for row in rows:
-            harm = row.get("harm") or (name if name in harms else of_value.get(value_of(row) or ""))
-            if harm not in harms:
+            harm = row.get("harm") or (name if name in HARMS else of_value.get(value_of(row) or ""))
+            if harm not in HARMS:
                 raise UserError(
-                    f"{PREFIX}{name}.jsonl: which harm {row['prompt']!r} asks for is not said; call the file "
-                    f'{PREFIX}<harm>.jsonl, or give the line a "harm": {", ".join(harms)}'
+                    f"{RETRIEVED}{name}.jsonl: which harm {row['prompt']!r} asks for is not said; call the file "
+                    f'{RETRIEVED}<harm>.jsonl, or give the line a "harm": {", ".join(HARMS)}'
                 )
             with_harm.append(row | {"harm": harm})
-        plans.append(plan(name, with_harm, value_images, frozenset(row["harm"] for row in with_harm)))
+        asked = [HarmQuestion(harm) for harm in HARMS if any(row["harm"] == harm for row in with_harm)]
+        measure = Measure(asked, retrieved_toxicity_figures, lambda rows: toxicity_results(own_harm(rows)))
+        plans.append(_plan(name, with_harm, value_images, measure))
     return plans
 
 
 def own_harm(rows: Sequence[dict]) -> list[dict]:
     """The answers about the harm that each picture's prompt asks for."""
-    return sorted((row for row in rows if row["question"] == row["harm"]), key=lambda row: row["prompt_index"])
+    return sorted((row for row in rows if row["question"] == row["harm"]), key=itemgetter("prompt_index"))
 
 
-def retrieved_toxicity_figures(rows: Sequence[dict], *, method: str, group: str) -> list[dict]:
+def retrieved_toxicity_figures(rows: Sequence[dict], *, method: str, subject: Subject) -> list[Figure]:
     """R, S, Max and Prob over all prompts, the share whose harm was not retrieved, and each harm's figures."""
     own = own_harm(rows)
-    figures = toxicity_figures(own, method=method, group=group)
-    for judge_rows in by(own, "judge", "version"):
-        figures.append(figure(judge_rows, "missed harms", _is_missed_harm, method=method, group=group))
-    harms = by(own, "harm")
+    figures = toxicity_figures(own, method=method, subject=subject)
+    for judge_rows in grouped(own, of_judge):
+        figures.append(mean_figure(judge_rows, "missed harms", _is_missed_harm, method=method, subject=subject))
+    harms = grouped(own, itemgetter("harm"))
     for of_harm in harms if len(harms) > 1 else ():
-        figures += toxicity_figures(of_harm, method=method, group=f"{group}, {of_harm[0]['harm']}")
+        figures += toxicity_figures(of_harm, method=method, subject=subject.of_part(of_harm[0]["harm"]))
     return figures
 
 

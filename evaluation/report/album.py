@@ -1,17 +1,18 @@
 """Which pictures a report shows: prompts with the methods above one another, each column from one seed."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.figures.metrics import OF_WHOLE_SETS, bounds, direction
 from evaluation.report.axes import Column
+from evaluation.report.paired import Row
 from evaluation.report.runs import Run
 
 COLUMNS = 8  # seeds of a prompt
 PICTURES = 500  # in a report, at most
 WORST = 12  # prompts, shared among the metrics, and no more than three of each
-NO_WORST = OF_WHOLE_SETS | {"diversity"}
+NO_WORST = ("diversity",)  # pictures that are alike are no fault to look at
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,9 @@ class Album:
                         self.prompts_with.setdefault((name, text), {})[record["prompt"]] = None
         self.given: set[tuple[str, str]] = set()
         self.left = PICTURES
-        self.harmful = {self.set_of(row["file"]) for run in runs for row in run.figures if row["metric"] == "R"}
+        self.harmful = {figure.subject.pictures for run in runs for figure in run.figures if figure.kind.axis == "harm"}
 
-    def set_of(self, file: str) -> str | None:
-        """The set that a figures' file is about: bias_gender_career for quality_bias_gender_career."""
-        return max((name for name in self.pictures if name in file), key=len, default=None)
-
-    def take(self, name: str, at_most: int, prompts: Iterable[str] | None = None) -> list[Strip]:
+    def give_out(self, name: str, at_most: int, prompts: Iterable[str] | None = None) -> list[Strip]:
         """The strips of a set's first prompts, or of the first of these, that were not given out yet."""
         taken: list[Strip] = []
         for prompt in self.pictures[name] if prompts is None else prompts:
@@ -90,36 +87,38 @@ class Album:
 
     def worst(self, columns: Sequence[Column]) -> list[Worst]:
         """For each column the prompts at which a method that is compared with the first does worst."""
-        compared = [(column, [row for row in column.rows if row["method"] != self.first]) for column in columns]
+        compared = [(column, [row for row in column.rows if row.method != self.first]) for column in columns]
         compared = [
             (column, rows)
             for column, rows in compared
-            if rows and column.metric not in NO_WORST and direction(rows[0]) and all(row["per_prompt"] for row in rows)
+            if rows and column.metric.name not in NO_WORST and all(row.figure.worst for row in rows)
         ]
         at_most = max(1, min(3, WORST // max(1, len(compared))))
         found = [Worst(column, self._worst(column, rows, at_most)) for column, rows in compared]
         return [worst for worst in found if worst.prompts]
 
-    def _worst(self, column: Column, rows: Sequence[dict], at_most: int) -> list[WorstPrompt]:
-        way = direction(rows[0]) or 1
-        perfect = bounds(column.metric)[way > 0]
+    def _worst(self, column: Column, rows: Sequence[Row], at_most: int) -> list[WorstPrompt]:
+        metric = column.metric
+        perfect = 0.0 if metric.signed else metric.bounds[metric.direction == 1]
         worst: dict[str, float] = {}
         for row in rows:
-            for unit, share in row["per_prompt"].items():
-                if share != perfect:
-                    worst[unit] = min(way * share, worst.get(unit, way * share))
-        names = [name for name in dict.fromkeys(map(self.set_of, rows[0]["files"])) if name is not None]
-        if column.axis != "harm":  # there, pictures that need no blurring tell more
+            for unit, value in row.figure.per_unit.items():
+                if value != perfect:
+                    worst[unit] = max(metric.fault(value), worst.get(unit, -math.inf))
+        names = [name for name in dict.fromkeys(rows[0].sets) if name in self.pictures]
+        if metric.axis != "harm":  # there, pictures that need no blurring tell more
             names = [name for name in names if name not in self.harmful] or names
         units = [unit for unit in worst if any((name, unit) in self.prompts_with for name in names)] or list(worst)
         found = []
-        for unit in sorted(units, key=lambda unit: worst[unit])[:at_most]:
-            figures = {row["method"]: row["per_prompt"][unit] for row in column.rows if unit in row["per_prompt"]}
+        for unit in sorted(units, key=lambda unit: -worst[unit])[:at_most]:
+            values = {row.method: row.figure.per_unit[unit] for row in column.rows if unit in row.figure.per_unit}
             # the unit is a prompt, or what several have in common, such as an occupation
             prompts = [(name, prompt) for name in names for prompt in self.prompts_with.get((name, unit), ())]
             above = any(given in self.given for given in prompts)
-            strips = [strip for name, prompt in prompts[: 0 if above else 1] for strip in self.take(name, 1, [prompt])]
-            found.append(WorstPrompt(unit, figures, strips[0] if strips else None, above))
+            strips = [
+                strip for name, prompt in prompts[: 0 if above else 1] for strip in self.give_out(name, 1, [prompt])
+            ]
+            found.append(WorstPrompt(unit, values, strips[0] if strips else None, above))
         return found
 
     def _strip(self, name: str, prompt: str) -> Strip:

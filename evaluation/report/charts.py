@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from evaluation.figures.from_scores import in_words
-from evaluation.figures.metrics import bounds
+from evaluation.figures.metrics import UNBOUNDED, Metric
+from evaluation.figures.record import Figure, in_words
 
 WIDTH = 1000
 ROW = 26  # height of a method's dots
@@ -29,22 +29,26 @@ class Scale:
         return [f"{tick:.3g}" for tick in (self.low, middle, self.high)]
 
 
-def bar_scale(metric: str, rows: Sequence[dict]) -> Scale:
+def bar_scale(metric: Metric, figures: Sequence[Figure]) -> Scale:
     """From 0, as a bar's length has to be, to what the figure can be, or to a round number above all limits."""
-    least, most = bounds(metric)
-    ends = [row[key] for row in rows for key in ("value", "low", "high", "floor") if row[key] is not None]
+    least, most = _drawn(metric)
+    ends = [end for of in figures for end in (of.value, of.low, of.high, of.floor) if end is not None]
     low = 0.0 if min(ends) >= 0 else least if math.isfinite(least) else -_round_up(-min(ends))
     return Scale(low, most if math.isfinite(most) else _round_up(max(ends)))
 
 
-def dot_scale(metric: str, rows: Sequence[dict]) -> Scale:
-    """What the figure can be, or the range of the prompts' own."""
-    least, most = bounds(metric)
+def dot_scale(metric: Metric, figures: Sequence[Figure]) -> Scale:
+    """What the figure can be, or the range of the units' own."""
+    least, most = _drawn(metric)
     if math.isfinite(most):
         return Scale(0.0 if least == 0 else least, most)
-    shares = [share for row in rows for share in row["per_prompt"].values()]
-    margin = 0.03 * (max(shares) - min(shares))
-    return Scale(min(shares) - margin, max(shares) + margin)
+    values = [value for figure in figures for value in figure.per_unit.values()]
+    margin = 0.03 * (max(values) - min(values))
+    return Scale(min(values) - margin, max(values) + margin)
+
+
+def _drawn(metric: Metric) -> tuple[float, float]:
+    return UNBOUNDED if metric.fitted else metric.bounds
 
 
 def _round_up(value: float) -> float:
@@ -55,48 +59,51 @@ def _round_up(value: float) -> float:
     return next(step * power for step in (1, 2, 5, 10) if step * power >= value)
 
 
-def bar(row: dict, others: Sequence[dict], scale: Scale, colour: int) -> str:
+def bar(figure: Figure, others: Sequence[Figure], scale: Scale, colour: int) -> str:
     """A method's bar with its interval, the floor, and a diamond for every other judge's figure."""
-    zero, end = scale(0.0), scale(row["value"])
+    zero, end = scale(0.0), scale(figure.value)
     parts = [f'<rect class="m{colour}" x="{min(zero, end)}" y="3" width="{max(abs(end - zero), 2):.1f}" height="12"/>']
-    if row["floor"] is not None:
-        parts.append(f'<path class="floor" d="M{scale(row["floor"])} 0V18"/>')
-    if row["low"] is not None:
-        parts.append(_whisker(scale(row["low"]), scale(row["high"]), 9))
+    if figure.floor is not None:
+        parts.append(f'<path class="floor" d="M{scale(figure.floor)} 0V18"/>')
+    if figure.low is not None and figure.high is not None:
+        parts.append(_whisker(scale(figure.low), scale(figure.high), 9))
     for other in others:
-        named = f"<title>{escape(other['judge'])}: {in_words(other)}</title>"
-        parts.append(f'<path class="other" d="M{scale(other["value"])} 9h0">{named}</path>')
-    return SVG.format(WIDTH, 18, 18, escape(f"{row['method']}: {in_words(row)}"), "".join(parts))
+        named = f"<title>{escape(other.judge)}: {in_words(other)}</title>"
+        parts.append(f'<path class="other" d="M{scale(other.value)} 9h0">{named}</path>')
+    return SVG.format(WIDTH, 18, 18, escape(f"{figure.method}: {in_words(figure)}"), "".join(parts))
 
 
-def interval(row: dict, scale: Scale, colour: int) -> str:
+def interval(figure: Figure, scale: Scale, colour: int) -> str:
     """A figure as a dot on its interval, small, for a cell of a table."""
     parts = ['<path class="track" d="M0 7H1000"/>']
-    if row["floor"] is not None:
-        parts.append(f'<path class="floor" d="M{scale(row["floor"])} 2V12"/>')
-    if row["low"] is not None:
-        parts.append(f'<path class="reach m{colour}" d="M{scale(row["low"])} 7H{scale(row["high"])}"/>')
-    parts.append(f'<path class="dot m{colour}" d="M{scale(row["value"])} 7h0"/>')
-    return SVG.format(WIDTH, 14, 14, escape(in_words(row)), "".join(parts))
+    if figure.floor is not None:
+        parts.append(f'<path class="floor" d="M{scale(figure.floor)} 2V12"/>')
+    if figure.low is not None and figure.high is not None:
+        parts.append(f'<path class="reach m{colour}" d="M{scale(figure.low)} 7H{scale(figure.high)}"/>')
+    parts.append(f'<path class="dot m{colour}" d="M{scale(figure.value)} 7h0"/>')
+    return SVG.format(WIDTH, 14, 14, escape(in_words(figure)), "".join(parts))
 
 
-def spread(rows: Sequence[dict], scale: Scale, colours: Mapping[str, int]) -> str:
-    """A dot a prompt, the methods below one another, with a line from each prompt to itself."""
-    prompts = [prompt for prompt in rows[0]["per_prompt"] if all(prompt in row["per_prompt"] for row in rows)]
-    prompts = sorted(prompts, key=lambda prompt: rows[0]["per_prompt"][prompt])
-    prompts = prompts[:: max(1, math.ceil(len(prompts) / MANY))]
-    height, lines, dots = ROW * len(rows), [], []
-    for i, row in enumerate(rows):
+def spread(figures: Sequence[Figure], scale: Scale, colours: Mapping[str, int]) -> str:
+    """A dot a unit, the methods below one another, a line from each unit to itself, and the metric's limit."""
+    first, *others = figures
+    units = [unit for unit in first.per_unit if all(unit in other.per_unit for other in others)]
+    units = sorted(units, key=lambda unit: first.per_unit[unit])
+    units = units[:: max(1, math.ceil(len(units) / MANY))]
+    height, lines, dots = ROW * len(figures), [], []
+    for i, figure in enumerate(figures):
         y = ROW * i + ROW // 2
-        for prompt in prompts:
-            share = row["per_prompt"][prompt]
+        for unit in units:
+            value = figure.per_unit[unit]
             if i:
-                before = scale(rows[i - 1]["per_prompt"][prompt])
-                lines.append(f"M{before} {y - ROW}L{scale(share)} {y}")
-            title = f"<title>{escape(prompt)}: {share:.3g} ({escape(row['method'])})</title>"
-            dots.append(f'<path class="dot m{colours[row["method"]]}" d="M{scale(share)} {y}h0">{title}</path>')
-    label = f"{len(prompts)} prompts, a dot each: {', '.join(row['method'] for row in rows)}"
-    drawn = f'<path class="same" d="{"".join(lines)}"/>' + "".join(dots)
+                before = scale(figures[i - 1].per_unit[unit])
+                lines.append(f"M{before} {y - ROW}L{scale(value)} {y}")
+            title = f"<title>{escape(unit)}: {value:.3g} ({escape(figure.method)})</title>"
+            dots.append(f'<path class="dot m{colours[figure.method]}" d="M{scale(value)} {y}h0">{title}</path>')
+    label = f"{len(units)} {first.unit}s, a dot each: {', '.join(figure.method for figure in figures)}"
+    limit = first.kind.limit
+    marked = "" if limit is None else f'<path class="limit" d="M{scale(limit)} 0V{height}"/>'
+    drawn = f'{marked}<path class="same" d="{"".join(lines)}"/>' + "".join(dots)
     return SVG.format(WIDTH, height, height, escape(label), drawn)
 
 

@@ -1,72 +1,95 @@
-"""Figures of several methods side by side: each compared with the first method's, prompt by prompt.
-
-A row of a comparison is the row of a figure, and `measured_on`, `topic` (the same without the prompt file),
-`difference` to the first method with `difference_low` and `difference_high`, `probability` (that the method is better
-than the first; of a metric without a better side, that it is higher), and `verdict`: better, worse or differs where the
-difference is significant, "" where it is not, None where there is nothing to compare with.
-"""
+"""Figures of several methods side by side: each compared with the first method's, unit by unit."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffusion_base.errors import UserError
-from evaluation.figures.from_scores import by
 from evaluation.figures.intervals import Difference, paired_difference
-from evaluation.figures.metrics import EVEN, bounds, direction, is_signed
+from evaluation.figures.record import Figure
 from evaluation.report.runs import Run
+from evaluation.scores.answers import grouped
 
-COMPARED = ("difference", "difference_low", "difference_high", "probability", "verdict")
-KEY = ("metric", "measured_on", "judge")
+FEW = 6  # prompts: that five all change to the same side happens by chance once in sixteen times
 
 
-def compare_runs(runs: Sequence[Run]) -> list[dict]:
+@dataclass(frozen=True)
+class Change:
+    """What a method's figure is against the first method's.
+
+    Args:
+        value, low, high: the difference, the first method's subtracted, with its 95% interval.
+        probability: that the method is better; of a metric without a better side, that it is higher.
+        verdict: better, worse or differs where the difference is significant, "" where it is not.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    probability: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method's figure in a comparison.
+
+    Args:
+        measured_on: the figure's; where a run has two of that name, the set of pictures.
+        sets: the sets of pictures it is about: several, where figures are taken together.
+        change: None where there is nothing to compare with.
+        past_change: of the share of units past the metric's limit, where it has one.
+    """
+
+    figure: Figure
+    measured_on: str
+    sets: tuple[str, ...]
+    change: Change | None = None
+    past_change: Change | None = None
+
+    @property
+    def method(self) -> str:
+        return self.figure.method
+
+    @property
+    def topic(self) -> str:
+        return self.figure.subject.topic.replace("_", " ")
+
+    @property
+    def same(self) -> tuple[str, str, str]:
+        """What the figures of two methods that are compared have in common."""
+        return self.figure.metric, self.measured_on, self.figure.judge
+
+
+def compare_runs(runs: Sequence[Run]) -> list[Row]:
     """The rows of all methods, those of one metric, group and judge together, in the order of the first run.
 
     Raises:
         UserError: two runs' figures are of other prompts, seeds or judges.
     """
-    return [row for same in by(figures_of(runs), *KEY) for row in with_the_first(same, runs[0].name)]
+    return [row for same in grouped(rows_of(runs), lambda row: row.same) for row in with_the_first(same, runs[0].name)]
 
 
-def figures_of(runs: Sequence[Run]) -> list[dict]:
-    """The figures of all runs, each with what it was measured on."""
-    rows = [row | named(row) for run in runs for row in run.figures]
-    # where two files of a run measure the same, on other pictures, the file's name tells them apart
-    several = [same[0] for same in by(rows, *KEY, "method") if len(same) > 1]
-    unclear = {tuple(row[key] for key in KEY) for row in several}
-    for row in rows:
-        if tuple(row[key] for key in KEY) in unclear:
-            row["measured_on"] = row["file"].replace("_", " ")
-    return rows
+def rows_of(runs: Sequence[Run]) -> list[Row]:
+    """The figures of all runs, compared with nothing yet."""
+    rows = [Row(of, of.measured_on, (of.subject.pictures,)) for run in runs for of in run.figures]
+    # where two figures of a run measure the same on other pictures, these tell them apart
+    several = grouped(rows, lambda row: (*row.same, row.method))
+    unclear = {same[0].same for same in several if len(same) > 1}
+    return [
+        replace(row, measured_on=row.sets[0].replace("_", " ")) if row.same in unclear and row.sets[0] else row
+        for row in rows
+    ]
 
 
-def named(row: dict) -> dict[str, str]:
-    """`measured_on` and `topic` of a figure, from its file and group.
-
-    LiVO's bias_gender_career has the group career, which does not say that it is about gender. Its retrieved_… files
-    hold the prompts of others with a value that was looked up, and are a topic of their own.
-    """
-    first, *rest = row["group"].split(", ")
-    about = row["file"].partition("_")[2]
-    about = about.removesuffix(first).strip("_") if about.endswith(first) else ""
-    if not about or about in (first, *rest):
-        measured_on = topic = row["group"]
-        if row["file"].startswith("retrieve_"):
-            topic = ", ".join(["retrieved", *rest])
-    else:
-        looked_up = ["retrieved"] * first.startswith("retrieved_")
-        measured_on, topic = ", ".join([about, first, *rest]), ", ".join([about, *looked_up, *rest])
-    return {"measured_on": measured_on.replace("_", " "), "topic": topic.replace("_", " ")}
-
-
-def with_the_first(rows: Sequence[dict], first_name: str) -> list[dict]:
+def with_the_first(rows: Sequence[Row], first_name: str) -> list[Row]:
     """Rows of one metric, group and judge, a method each, compared with the first method's."""
-    first = next((row for row in rows if row["method"] == first_name), None)
+    first = next((row for row in rows if row.method == first_name), None)
     return [compared(row, None if row is first else first, first_name) for row in rows]
 
 
-def compared(row: dict, first: dict | None, first_name: str) -> dict:
-    """The row of a comparison, of a figure and the first method's.
+def compared(row: Row, first: Row | None, first_name: str) -> Row:
+    """The row with what its figure is against the first method's.
 
     Args:
         first: None where the first method has no such figure, or is the one.
@@ -74,64 +97,88 @@ def compared(row: dict, first: dict | None, first_name: str) -> dict:
     Raises:
         UserError: they are not of the same prompts, seeds, judge or reference.
     """
-    found = None
-    if first is not None and row["per_prompt"]:
-        check_pair(row, first)
-        prompts = list(first["per_prompt"])
-        ours, theirs = ([of["per_prompt"][prompt] for prompt in prompts] for of in (row, first))
-        found = paired_difference(ours, theirs, bounds=bounds(row["metric"]))
-    elif row["metric"] in EVEN and row["group"] == f"against {first_name}":
-        ours = list(row["per_prompt"].values())
-        found = paired_difference(ours, [EVEN[row["metric"]]] * len(ours), bounds=bounds(row["metric"]))
-    if found is None:
-        return row | dict.fromkeys(COMPARED)
-    way = direction(row if first is None else first)
-    return row | {
-        "difference": found.value,
-        "difference_low": found.low,
-        "difference_high": found.high,
-        "probability": 1 - found.probability if way == -1 else found.probability,
-        "verdict": verdict(found, way, row, first),
-    }
+    ours, kind = row.figure, row.figure.kind
+    if first is None:
+        if kind.even is None or ours.group != f"against {first_name}":
+            return row
+        values = list(ours.per_unit.values())
+        found = paired_difference(values, [kind.even] * len(values), bounds=kind.bounds)
+        return replace(row, change=_change(found, kind.direction))
+    theirs = first.figure
+    if not ours.per_unit:
+        return row
+    check_pair(row, first)
+    units = list(theirs.per_unit)
+    found = paired_difference(
+        [ours.per_unit[unit] for unit in units], [theirs.per_unit[unit] for unit in units], bounds=kind.bounds
+    )
+    change = _change(found, theirs.way)
+    if kind.signed and change.verdict:  # past 0 it may be further off than it was
+        change = replace(change, verdict="better" if abs(ours.value) < abs(theirs.value) else "worse")
+    past, past_before = ours.past, theirs.past
+    if past is None or past_before is None:
+        return replace(row, change=change)
+    found = paired_difference(
+        [float(past[unit]) for unit in units], [float(past_before[unit]) for unit in units], bounds=(0.0, 1.0)
+    )
+    return replace(row, change=change, past_change=_change(found, -1))
 
 
-def verdict(found: Difference, way: int | None, row: dict, first: dict | None) -> str:
-    if not found.significant:
-        return ""
-    if way is None:
-        return "differs"
-    if first is not None and is_signed(row["metric"]):  # past 0 it may be further off than it was
-        return "better" if abs(row["value"]) < abs(first["value"]) else "worse"
-    return "better" if found.value * way > 0 else "worse"
+def _change(found: Difference, way: int | None) -> Change:
+    """A difference with what it means where `way` is the better side."""
+    verdict = ""
+    if found.significant:
+        verdict = "differs" if way is None else "better" if found.value * way > 0 else "worse"
+    probability = 1 - found.probability if way == -1 else found.probability
+    return Change(found.value, found.low, found.high, probability, verdict)
 
 
-def check_pair(row: dict, first: dict) -> None:
+def check_pair(row: Row, first: Row) -> None:
     """Refuse to compare what was not measured alike.
 
     Raises:
         UserError
     """
-    what = f"{row['metric']} on {row.get('measured_on', row['group'])}"
-    both = f"{first['method']} and {row['method']}"
-    for key in ("version", "threshold"):
-        if row[key] != first[key]:
+    ours, theirs = row.figure, first.figure
+    what = f"{ours.metric} on {row.measured_on}"
+    both = f"{theirs.method} and {ours.method}"
+    for key, of_first, own in (
+        ("version", theirs.version, ours.version),
+        ("threshold", theirs.threshold, ours.threshold),
+    ):
+        if own != of_first:
             raise UserError(
-                f"{what}: {both} were judged by {row['judge']} of another {key} ({first[key]} and {row[key]}); "
+                f"{what}: {both} were judged by {ours.judge} of another {key} ({of_first} and {own}); "
                 "score both with the same judge"
             )
-    if different := sorted(row["per_prompt"].keys() ^ first["per_prompt"].keys()):
-        having = row["method"] if different[0] in row["per_prompt"] else first["method"]
+    if different := sorted(ours.per_unit.keys() ^ theirs.per_unit.keys()):
+        having = ours.method if different[0] in ours.per_unit else theirs.method
         raise UserError(
             f"{what}: the prompts of {both} differ, only {having} has {different[0]!r}; evaluate both on the same file"
         )
-    if row["sample"] != first["sample"]:
+    if ours.sample != theirs.sample:
         raise UserError(
             f"{what}: {both} have the same prompts but other seeds or another number of pictures; generate both with "
             "the same --seed and --images_per_prompt"
         )
-    references = [Path(of["reference"]).resolve() for of in (first, row) if of["reference"]]
+    references = [Path(of.reference).resolve() for of in (theirs, ours) if of.reference]
     if len(set(references)) > 1:
         raise UserError(
-            f"{what}: {first['method']} was compared with the pictures of {references[0]}, {row['method']} with those "
+            f"{what}: {theirs.method} was compared with the pictures of {references[0]}, {ours.method} with those "
             f"of {references[1]}; name the same --ref_image_paths for both"
         )
+
+
+def warnings(rows: Sequence[Row]) -> list[str]:
+    """What makes figures or marks less sure than they seem, a sentence each."""
+    found = [row.figure.warning for row in rows if row.figure.warning]
+    tested = [row for row in rows if row.change is not None]
+    few = [row.measured_on for row in tested if len(row.figure.per_unit) < FEW]
+    if few:
+        found.append(f"{', '.join(dict.fromkeys(few))}: fewer than {FEW} prompts, which say little about others")
+    marks = len(tested) + sum(row.past_change is not None for row in tested)
+    if marks > 20:
+        found.append(
+            f"Of the {marks} comparisons here, about {round(marks / 20)} would be marked by chance if nothing differed"
+        )
+    return [f"{text}." for text in dict.fromkeys(found)]

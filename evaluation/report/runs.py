@@ -1,18 +1,20 @@
-"""What a run left on disk, read back: its figures, its pictures, its scores and what made them.
+"""What a run left on disk, read back: its figures, its pictures, its scores, and in words what made them.
 
 A run is the folder that was given as `--save_path`, of one method: imgs/<set>/, scores/<set>.jsonl, figures/*.json.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 
 from diffusion_base.errors import UserError
 from diffusion_base.files import read_jsonl
-from evaluation.scores.scoring import read_set
-
-NEEDED = ("method", "metric", "group", "value", "low", "high", "floor", "n", "judge", "version", "threshold")
+from evaluation.figures.record import Figure
+from evaluation.figures.stored import read_figures
+from evaluation.pictures.folders import read_set
+from evaluation.scores.answers import grouped
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,7 @@ class Run:
     folder: Path
     name: str
     """The method's: that of its figures, or the one the user gave it."""
-    figures: list[dict]
-    """Rows as `evaluation.figures.from_scores` has them, and `file`: the name of the figures' file, without .json."""
+    figures: list[Figure]
     pictures: dict[str, list[tuple[Path, dict]]]
     """Per set the files and their records."""
     scores: dict[str, list[dict]]
@@ -62,10 +63,10 @@ def read_run(folder: Path, name: str | None = None) -> Run:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such run")
-    figures = [row for file in sorted((folder / "figures").glob("*.json")) for row in _figures(file)]
+    figures = [figure for file in sorted((folder / "figures").glob("*.json")) for figure in read_figures(file)]
     if not figures:
         raise UserError(f"{folder} holds no figures (figures/*.json): evaluate with --save_path {folder} first")
-    methods = list(dict.fromkeys(row["method"] for row in figures))
+    methods = list(dict.fromkeys(figure.method for figure in figures))
     if len(methods) > 1:
         raise UserError(
             f"{folder} holds figures of several methods ({', '.join(methods)}): a run is of one; call it the same in "
@@ -76,20 +77,11 @@ def read_run(folder: Path, name: str | None = None) -> Run:
     return Run(
         folder=folder,
         name=name or methods[0],
-        figures=[row | {"method": name or methods[0]} for row in figures],
+        figures=[replace(figure, method=name or methods[0]) for figure in figures],
         pictures={name: read_set(at, "images" if (at / "images").is_dir() else ".") for name, at in sets.items()},
         scores={file.stem: read_jsonl(file) for file in sorted((folder / "scores").glob("*.jsonl"))},
         made_by={name: _json(at / "run.json") for name, at in sets.items() if (at / "run.json").is_file()},
     )
-
-
-def _figures(file: Path) -> list[dict]:
-    rows = _json(file)
-    if not (isinstance(rows, list) and all(isinstance(row, dict) and row.keys() >= set(NEEDED) for row in rows)):
-        raise UserError(f"{file} is not a list of figures; delete it, and run its evaluation again")
-    if any("per_prompt" not in row or "sample" not in row for row in rows):
-        raise UserError(f"{file} does not say each prompt's share, as an earlier version wrote it: evaluate again")
-    return [{"reference": None, "warning": None, "unit": "prompt"} | row | {"file": file.stem} for row in rows]
 
 
 def _json(file: Path):
@@ -97,3 +89,57 @@ def _json(file: Path):
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read as JSON: {' '.join(str(error).split())}") from None
+
+
+def provenance(runs: Sequence[Run]) -> dict[str, str]:
+    """What made the pictures and the figures, label → text; what differs between the runs is said of each."""
+    told = {run.name: _of_run(run) for run in runs}
+    labels = dict.fromkeys(label for own in told.values() for label in own)
+    found = {}
+    for label in labels:
+        texts = {name: own.get(label, "not said") for name, own in told.items()}
+        same = len(set(texts.values())) == 1
+        found[label] = texts[runs[0].name] if same else "; ".join(f"{name}: {text}" for name, text in texts.items())
+    figures = [figure for run in runs for figure in run.figures]
+    for judged in grouped(figures, attrgetter("judge", "version")):
+        thresholds = sorted({figure.threshold for figure in judged if figure.threshold is not None})
+        above = f", harmful above {', '.join(map(str, thresholds))}" if thresholds else ""
+        found[f"Judge: {judged[0].judge}"] = f"version {judged[0].version}{above}"
+    return found
+
+
+def _of_run(run: Run) -> dict[str, str]:
+    """From the sets' run.json and manifests; where the sets of a run differ, each text once."""
+    texts: dict[str, list[str]] = {}
+    for about in run.made_by.values():
+        for label, text in _of_set(about).items():
+            texts.setdefault(label, []).append(text)
+    seeds = [record["seed"] for own in run.pictures.values() for _, record in own if record.get("seed") is not None]
+    if seeds:
+        texts["Seeds"] = [f"{min(seeds)} to {max(seeds)}"]
+    return {label: " · ".join(dict.fromkeys(own)) for label, own in texts.items()} | {"Run": str(run.folder)}
+
+
+def _of_set(about: dict) -> dict[str, str]:
+    identity = about.get("identity", {})
+    scheduler = identity.get("scheduler", {})
+    sampling = {
+        "scheduler": scheduler.get("class"),
+        "steps": identity.get("num_inference_steps"),
+        "guidance": identity.get("guidance_scale"),
+        "pixels": " × ".join(map(str, identity.get("size", []))),
+        "precision": identity.get("mixed_precision"),
+        "negative prompt": identity.get("negative_prompt"),
+    }
+    return {
+        "Base": f"{about.get('base_name', 'not said')}, weights {identity.get('base', 'not said')}",
+        "Interventions": "; ".join(map(_in_words, identity.get("interventions", []))) or "none",
+        "Sampling": ", ".join(f"{name} {value}" for name, value in sampling.items() if value not in (None, "")),
+        **({"Taken from": identity["taken_from"]} if "taken_from" in identity else {}),
+        "Device": f"{about.get('device', 'not said')}, {about.get('dtype', '')}".rstrip(", "),
+        "Versions": ", ".join(f"{package} {version}" for package, version in about.get("versions", {}).items()),
+    }
+
+
+def _in_words(intervention: dict) -> str:
+    return ", ".join(f"{key} {value}" for key, value in intervention.items())

@@ -1,10 +1,24 @@
-"""A comparison as Markdown: the table of all axes, every figure, the judges, and what made them."""
+"""A comparison as Markdown, as CSV and as JSON: the table of all axes, every figure, the judges, and what made them."""
 
+import csv
+import io
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
-from evaluation.figures.from_scores import by
-from evaluation.report.page import Comparison, reading
-from evaluation.report.wording import MARKS, chance, change, largest_biases, limits, number, signed
+from evaluation.figures.record import to_row
+from evaluation.report.page import Comparison
+from evaluation.report.paired import Change, Row
+from evaluation.report.wording import chance, difference, difference_of, limits, mark, number, past_limit, signed, worst
+
+FIELDS = (
+    *("metric", "measured_on", "judge", "version", "threshold", "method"),
+    *("value", "low", "high", "floor", "n", "prompts"),
+    *("difference", "difference_low", "difference_high", "probability", "verdict", "warning"),
+    *("unit", "worst_unit", "worst_value", "limit", "past_limit"),
+    *("past_difference", "past_difference_low", "past_difference_high", "past_probability", "past_verdict"),
+)
 
 
 def markdown(of: Comparison, *, short: bool = False) -> str:
@@ -14,44 +28,55 @@ def markdown(of: Comparison, *, short: bool = False) -> str:
         parts += [
             "## Every figure",
             f"Differences are to {of.first}, prompt by prompt on the same seeds (where these are known); *better* is "
-            "the confidence that the method is the better one. Brackets hold 95% intervals over prompts.",
+            "the confidence that the method is the better one. Brackets hold 95% intervals over prompts. *Worst* is "
+            "the prompt (or occupation) that does worst, *past the limit* how many are above what one should be.",
             _figures(of),
         ]
         if of.judges:
-            parts += ["## Judges judged", _judges(of)]
+            parts += ["## Accuracy of the judges", _judges(of)]
         parts += ["## What made this", "\n".join(f"- **{label}**: {text}" for label, text in of.provenance.items())]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _axes(of: Comparison) -> str:
-    lines = [["", *(", ".join(filter(None, [reading(c.metric)[0], c.topic])) for c in of.columns)]]
+    lines = [["", *(", ".join(filter(None, [column.metric.title, column.topic])) for column in of.columns)]]
     for method in of.methods:
-        cells = ({row["method"]: row for row in column.rows}.get(method) for column in of.columns)
+        cells = ({row.method: row for row in column.rows}.get(method) for column in of.columns)
         lines.append([method, *(_cell(row) if row else "" for row in cells)])
     return table(lines) if of.columns else ""
 
 
-def _cell(row: dict) -> str:
-    return " ".join(filter(None, [number(row), limits(row), MARKS[row["verdict"]]]))
+def _cell(row: Row) -> str:
+    figure = row.figure
+    parts = [" ".join(filter(None, [number(figure), limits(figure), mark(row.change)]))]
+    if figure.past is not None:
+        parts.append(f"worst {worst(figure)}")
+        parts.append(" ".join(filter(None, [past_limit(figure), mark(row.past_change)])))
+    return "; ".join(parts)
 
 
 def _figures(of: Comparison) -> str:
-    lines = [["metric", "measured on", "judge", "method", "figure", "fair", "pictures", "difference", "better", ""]]
-    for rows in by(of.rows, "metric", "measured_on", "judge"):
-        for row in rows:
-            named = [row[key] for key in ("metric", "measured_on", "judge", "method")]
-            floor = "" if row["floor"] is None else f"{row['floor']:.2f}"
-            figure = f"{number(row)} {limits(row)}".strip()
-            lines.append([*named, figure, floor, str(row["n"]), change(row), chance(row), MARKS[row["verdict"]]])
+    headings = ("metric", "measured on", "judge", "method", "figure", "fair", "pictures", "difference", "better", "")
+    lines = [[*headings, "worst", "past the limit", "difference of these shares", ""]]
+    for row in of.rows:
+        figure = row.figure
+        lines.append(
+            [
+                *(figure.metric, row.measured_on, figure.judge, figure.method),
+                *(f"{number(figure)} {limits(figure)}".strip(), "" if figure.floor is None else f"{figure.floor:.2f}"),
+                *(str(figure.n), difference_of(row), chance(row.change), mark(row.change)),
+                *(worst(figure), past_limit(figure), difference(row.past_change), mark(row.past_change)),
+            ]
+        )
     return table(lines)
 
 
 def _judges(of: Comparison) -> str:
     lines = [["question", "judge", "pictures of", "pictures", "accuracy", "its own bias, the largest first"]]
-    for row in of.judges:
-        biases = ", ".join(f"{label} {signed(bias, 3)}" for label, bias, _, _ in largest_biases(row))
-        judge = f"{row['judge']} {row['version']}"
-        lines.append([row["question"], judge, row["method"], str(row["n"]), f"{row['accuracy']:.3f}", biases])
+    for one in of.judges:
+        biases = ", ".join(f"{label} {signed(bias, 3)}" for label, bias, _, _ in one.largest_biases())
+        judge = f"{one.judge} {one.version}"
+        lines.append([one.question, judge, one.method, str(one.n), f"{one.accuracy:.3f}", biases])
     return table(lines)
 
 
@@ -59,3 +84,50 @@ def table(lines: Sequence[Sequence[str]]) -> str:
     """Markdown's table; the first line is the heading."""
     rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
     return "\n".join([rows[0], "|" + " --- |" * len(lines[0]), *rows[1:]])
+
+
+def flat(row: Row) -> dict[str, Any]:
+    """A row as JSON and CSV have it."""
+    found = to_row(row.figure) | {"measured_on": row.measured_on}
+    for change, prefix in ((row.change, ""), (row.past_change, "past_")):
+        found |= _flat_change(change, prefix)
+    return {key: found[key] for key in FIELDS}
+
+
+def _flat_change(change: Change | None, prefix: str) -> dict[str, Any]:
+    return {
+        f"{prefix}difference": change and change.value,
+        f"{prefix}difference_low": change and change.low,
+        f"{prefix}difference_high": change and change.high,
+        f"{prefix}probability": change and change.probability,
+        f"{prefix}verdict": None if change is None else change.verdict,
+    }
+
+
+def as_csv(of: Comparison) -> str:
+    file = io.StringIO(newline="")
+    lines = csv.DictWriter(file, FIELDS)
+    lines.writeheader()
+    lines.writerows(map(flat, of.rows))
+    return file.getvalue()
+
+
+def as_json(of: Comparison) -> str:
+    content = {
+        "methods": of.methods,
+        "compared_with": of.first,
+        "axes": [
+            {
+                "axis": column.metric.axis,
+                "metric": column.metric.name,
+                "topic": column.topic,
+                "rows": [flat(row) for row in column.rows],
+            }
+            for column in of.columns
+        ],
+        "figures": [flat(row) for row in of.rows],
+        "judges": [asdict(one) for one in of.judges],
+        "warnings": of.warnings,
+        "provenance": of.provenance,
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False)

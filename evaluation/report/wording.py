@@ -2,19 +2,40 @@
 
 from collections.abc import Sequence
 
-from evaluation.figures.from_scores import DECIMALS
+from evaluation.figures.record import Figure
+from evaluation.report.paired import Change, Row
 
 MARKS = {"better": "✓ better", "worse": "✗ worse", "differs": "≠ differs", "": "", None: ""}
 
 
-def number(row: dict) -> str:
-    return plain(row["value"], _digits(row))
+def mark(change: Change | None) -> str:
+    return "" if change is None else MARKS[change.verdict]
 
 
-def limits(row: dict) -> str:
-    if row["low"] is None:
+def number(figure: Figure) -> str:
+    return plain(figure.value, figure.kind.decimals)
+
+
+def limits(figure: Figure) -> str:
+    if figure.low is None or figure.high is None:
         return ""
-    return f"[{plain(row['low'], _digits(row))}, {plain(row['high'], _digits(row))}]"
+    digits = figure.kind.decimals
+    return f"[{plain(figure.low, digits)}, {plain(figure.high, digits)}]"
+
+
+def worst(figure: Figure) -> str:
+    """The unit that does worst: "0.96 hairdresser"; "" where none can."""
+    if figure.worst is None:
+        return ""
+    unit, value = figure.worst
+    return f"{plain(value, figure.kind.decimals)} {unit}"
+
+
+def past_limit(figure: Figure) -> str:
+    """How many units are past the metric's limit: "3 of 8 > 0.5"; "" where there is none."""
+    if figure.past is None:
+        return ""
+    return f"{sum(figure.past.values())} of {len(figure.past)} {figure.kind.limit_in_words}"
 
 
 def plain(value: float, digits: int = 2) -> str:
@@ -27,21 +48,25 @@ def signed(value: float, digits: int = 2) -> str:
     return text[1:] if float(text[1:]) == 0 else text
 
 
-def change(row: dict) -> str:
+def difference(change: Change | None, digits: int = 2) -> str:
     """The difference to the first method with its interval; "" where there is none."""
-    if row["difference"] is None:
+    if change is None:
         return ""
-    digits = _digits(row)
-    limits = [row["difference_low"], row["difference_high"]]
-    text = signed(row["difference"], digits)
-    return text if None in limits else f"{text} [{', '.join(signed(limit, digits) for limit in limits)}]"
+    text = signed(change.value, digits)
+    if change.low is None or change.high is None:
+        return text
+    return f"{text} [{signed(change.low, digits)}, {signed(change.high, digits)}]"
 
 
-def chance(row: dict) -> str:
+def difference_of(row: Row) -> str:
+    return difference(row.change, row.figure.kind.decimals)
+
+
+def chance(change: Change | None) -> str:
     """The probability of being better, never rounded to certainty."""
-    if row["probability"] is None:
+    if change is None:
         return ""
-    share = row["probability"]
+    share = change.probability
     return "> 99.9%" if share > 0.999 else "< 0.1%" if share < 0.001 else f"{100 * share:.1f}%"
 
 
@@ -51,13 +76,3 @@ def percent(share: float) -> str:
 
 def listed(texts: Sequence[str]) -> str:
     return ", ".join(texts[:-1]) + (" and " if texts[1:] else "") + texts[-1]
-
-
-def largest_biases(judged: dict, at_most: int = 3) -> list[tuple[str, float, float | None, float | None]]:
-    """(label, bias, low, high) of a judge, the largest first; none that is 0."""
-    biases = zip(judged["labels"], judged["bias"], judged["bias_low"], judged["bias_high"], strict=True)
-    return sorted((of for of in biases if of[1]), key=lambda of: -abs(of[1]))[:at_most]
-
-
-def _digits(row: dict) -> int:
-    return DECIMALS.get(row["metric"], 2)

@@ -1,8 +1,11 @@
 """The answers of judges on disk: a file a set, beside it a part a process while the work goes on."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 # the fields of a row that the record of its picture must not have
 WRITTEN = (
@@ -47,3 +50,11 @@ def answer_key(row: dict) -> str:
     """What makes two rows the same answer: picture, question and judge; the prompt, because some judges read it."""
     fields = ("sha256", "prompt", "question", "choices", "wording", "judge", "version")
     return json.dumps([row.get(field) for field in fields])
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[list[Item]]:
+    """Those of equal keys together, groups and items in the order in which they come."""
+    groups: dict[Hashable, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.values())

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from operator import itemgetter
 
 from diffusion_base.errors import UserError
-from evaluation.figures.from_scores import bias_figures, by
-from evaluation.scores.scoring import AttributeQuestion
+from evaluation.scores.answers import grouped
+from evaluation.scores.questions import AttributeQuestion
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def joint_rows(attributes: AttributeSet, rows: Sequence[dict]) -> list[dict]:
     """
     names = [part.name for part in attributes.intersection]
     joined = []
-    for answers in by([row for row in rows if row["question"] in names], "file", "judge", "version"):
+    for answers in grouped([row for row in rows if row["question"] in names], itemgetter("file", "judge", "version")):
         found = {row["question"]: row for row in answers}
         if missing := [name for name in names if name not in found]:
             raise UserError(f"{answers[0]['file']}: {answers[0]['judge']} was not asked about {', '.join(missing)}")
@@ -78,16 +79,6 @@ def answers(attributes: AttributeSet, rows: Sequence[dict]) -> list[dict]:
     if attributes.intersection:
         return joint_rows(attributes, rows)
     return [row for row in rows if row["question"] == attributes.name]
-
-
-def attribute_figures(
-    attributes: AttributeSet, rows: Sequence[dict], *, method: str, group: str, unit: str = "prompt"
-) -> list[dict]:
-    """`bias_figures` of a set; for an intersection also of each set in it, under "<group>, <its name>"."""
-    figures = bias_figures(answers(attributes, rows), method=method, group=group, unit=unit)
-    for part in attributes.intersection:
-        figures += bias_figures(answers(part, rows), method=method, group=f"{group}, {part.name}", unit=unit)
-    return figures
 
 
 def common_value(sets: Sequence[AttributeSet]) -> str | None:

@@ -2,88 +2,32 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
+from torch import Tensor
 
-from diffusion_base.data import inside
-from diffusion_base.errors import UserError
-from diffusion_base.files import read_jsonl, write_jsonl
+from diffusion_base.files import write_jsonl
 from diffusion_base.identity import content_keys
 from diffusion_base.processes import process_state
 from evaluation.scores.answers import AnswerLog, answer_key, parts, read_answers
+from evaluation.scores.questions import Question
 from scorers.clip import chunks
-from scorers.feature_judge import FeatureJudge, itself
+from scorers.feature_judge import FeatureJudge
 from scorers.features import FeatureViewer
 from scorers.one_pass import Viewer, look
-from scorers.protocols import AttributeScorer, Judge, PreferenceScorer, ToxicityScorer
+from scorers.protocols import Judge
 
 KEY_DIGITS = 16  # of a picture's sha256, in a row
-
-
-@dataclass(frozen=True)
-class AttributeQuestion:
-    """Which of some words fits the picture? The answer: `probabilities`, in the order of the choices, and `answer`."""
-
-    question: str
-    choices: tuple[str, ...]
-    wording: str = ""
-    """Put to judges that read, instead of the picture's prompt; `{choice}` stands for the choice."""
-
-    def ask(self, judge: Judge, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[dict]:
-        if not (isinstance(judge, AttributeScorer) and isinstance(itself(judge), AttributeScorer)):
-            raise UserError(f"{judge.name} cannot say which of {', '.join(self.choices)} fits; take another judge")
-        asked = [self.wording] * len(prompts) if self.wording else prompts
-        probabilities = judge.classify(images, asked, self.choices).double()
-        return [
-            {"answer": self.choices[best], "probabilities": [round(p, 6) for p in row]}
-            for best, row in zip(probabilities.argmax(-1).tolist(), probabilities.tolist(), strict=True)
-        ]
-
-
-@dataclass(frozen=True)
-class HarmQuestion:
-    """Does the picture show this harm? The answer: `score` in [0, 1], and the judge's `threshold`."""
-
-    question: str
-
-    def ask(self, judge: Judge, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[dict]:
-        if not (isinstance(judge, ToxicityScorer) and isinstance(itself(judge), ToxicityScorer)):
-            raise UserError(f"{judge.name} gives no scores for harms such as {self.question}; take another judge")
-        scores = judge.toxicity(images, self.question).double().tolist()
-        return [{"score": round(score, 6), "threshold": judge.threshold} for score in scores]
-
-
-@dataclass(frozen=True)
-class PreferenceQuestion:
-    """How well would people like the picture for its prompt? The answer: `score`, on the judge's own scale."""
-
-    question: str = "preference"
-
-    def ask(self, judge: Judge, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[dict]:
-        if not (isinstance(judge, PreferenceScorer) and isinstance(itself(judge), PreferenceScorer)):
-            raise UserError(f"{judge.name} does not know which pictures people prefer; take another judge")
-        return [{"score": round(score, 6)} for score in judge.preference(images, prompts).double().tolist()]
-
-
-Question = AttributeQuestion | HarmQuestion | PreferenceQuestion
-
-
-def try_out(judge: Judge, question: Question) -> None:
-    """Ask about a grey picture, so that what the judge does not know shows before any picture is made.
-
-    Raises:
-        UserError: the judge cannot answer such a question, or does not know its words.
-    """
-    question.ask(itself(judge), [Image.new("RGB", (64, 64), "grey")], ["a photo of a person"])
 
 
 def score_pictures(
     pictures: Sequence[tuple[Path, dict]],
     question: Question,
-    judges: Sequence[Judge],
+    judges: Sequence[Judge | FeatureJudge],
     scores_file: Path,
     *,
     batch_size: int = 64,
@@ -117,7 +61,7 @@ def score_pictures(
     log = AnswerLog(scores_file, state.process_index)
     wanted: list[dict] = []
     viewers: list[Viewer] = []
-    by_features: list[tuple[_Asked, FeatureViewer]] = []
+    on_features: list[tuple[_Asked, FeatureViewer]] = []
     for judge in judges:
         viewer = _Asked(judge, question, log)
         for key, (_, record) in zip(keys, pictures, strict=True):
@@ -126,19 +70,19 @@ def score_pictures(
             if answer_key(row) not in known:
                 viewer.lacking.setdefault(key, []).append(row)
         if isinstance(judge, FeatureJudge):
-            by_features.append((viewer, FeatureViewer(judge.extractor, judge.folder, viewer.lacking)))
+            on_features.append((viewer, FeatureViewer(judge.extractor, judge.folder, viewer.lacking)))
         else:
             viewers.append(viewer)
 
     look(
         files,
-        [*viewers, *(features for _, features in by_features)],
+        [*viewers, *(features for _, features in on_features)],
         batch_size=batch_size,
         num_workers=num_workers,
         name=f"score {question.question}",
         progress=progress,
     )
-    for viewer, features in by_features:
+    for viewer, features in on_features:
         rows = features.all_rows()
         for batch in list(chunks(list(viewer.lacking), batch_size))[state.process_index :: state.num_processes]:
             viewer.take(batch, [rows[key] for key in batch])
@@ -158,7 +102,7 @@ def as_it_is(image: Image.Image) -> Image.Image:
 class _Asked:
     """A judge as a `Viewer`: of the pictures whose answers are lacking, which are rows without them, by key."""
 
-    def __init__(self, judge: Judge, question: Question, log: AnswerLog):
+    def __init__(self, judge: Judge | FeatureJudge, question: Question, log: AnswerLog):
         self.judge, self.question, self.log = judge, question, log
         self.lacking: dict[str, list[dict]] = {}
         self.prepare: Callable[[Image.Image], Any] = as_it_is
@@ -166,9 +110,14 @@ class _Asked:
     def lacks(self, key: str) -> bool:
         return key in self.lacking
 
-    def take(self, keys: Sequence[str], prepared: Sequence[Any]) -> None:
-        shown = [(row, image) for key, image in zip(keys, prepared, strict=True) for row in self.lacking[key]]
-        answers = self.question.ask(self.judge, [image for _, image in shown], [row["prompt"] for row, _ in shown])
+    def take(self, keys: Sequence[str], prepared: Sequence[Image.Image] | Sequence[Tensor]) -> None:
+        """Be shown pictures, or, where the judge works on these, their features (D,) each."""
+        shown = [(row, content) for key, content in zip(keys, prepared, strict=True) for row in self.lacking[key]]
+        contents, prompts = [content for _, content in shown], [row["prompt"] for row, _ in shown]
+        if isinstance(self.judge, FeatureJudge):
+            answers = self.question.ask_of_features(self.judge.judge, torch.stack(contents), prompts)
+        else:
+            answers = self.question.ask(self.judge, contents, prompts)
         self.log.write([row | answer for (row, _), answer in zip(shown, answers, strict=True)])
 
 
@@ -182,11 +131,3 @@ def _merge(scores_file: Path, wanted: Sequence[dict]) -> None:
     )
     for part in parts(scores_file):
         part.unlink()
-
-
-def read_set(folder: Path, images_dir: str = "images") -> list[tuple[Path, dict]]:
-    """The pictures of a generated set and their records, in the order of its manifest."""
-    records = read_jsonl(folder / "manifest.jsonl", required=("file", "prompt"))
-    if not records:
-        raise UserError(f"{folder / 'manifest.jsonl'} names no picture")
-    return [(inside(folder / images_dir, record["file"]), record) for record in records]

@@ -8,13 +8,16 @@ from PIL import Image
 
 from diffusion_base.files import write_jsonl
 from diffusion_base.identity import content_keys
-from evaluation.figures.from_scores import bias_figures, figure, toxicity_figures
+from evaluation.figures.from_scores import bias_figures, toxicity_figures
+from evaluation.figures.record import Subject, mean_figure
+from evaluation.figures.stored import write_figures
 from evaluation.pictures.prompts import make_records
-from evaluation.protocols.measuring import write_figures
+from evaluation.protocols.livo import livo_subject
 from evaluation.scores.scoring import KEY_DIGITS
 
 OCCUPATIONS = ("pilot", "nurse", "judge", "farmer", "dancer", "cashier")
 COUNT = 10  # pictures of a prompt
+CAREER, BLOODY = livo_subject("bias", "gender", "career"), livo_subject("toxicity", "bloody", "bloody")
 
 
 def answers(women, *, judge="oracle", count=COUNT, seed=42):
@@ -77,17 +80,16 @@ def write_run(
         value = method != "base"
         write_set(folder, "bias_gender_career", rows, size=size, value=value, seed=len(method))
         write_set(folder, "toxicity_bloody_bloody", harms, size=size, value=value, seed=len(method))
-    write_figures(folder / "figures" / "bias_gender_career.json", bias_figures(rows, method=method, group="career"))
+    write_figures(folder / "figures" / "bias_gender_career.json", bias_figures(rows, method=method, subject=CAREER))
     write_figures(
-        folder / "figures" / "toxicity_bloody_bloody.json", toxicity_figures(harms, method=method, group="bloody")
+        folder / "figures" / "toxicity_bloody_bloody.json", toxicity_figures(harms, method=method, subject=BLOODY)
     )
 
     def score(pictures):
         return clip + len(pictures[0]["prompt"]) / 10
 
-    about = {"judge": "clip-features", "version": "f", "threshold": None, "reference": None, "warning": None}
-    quality = figure(
-        rows[: len(rows) // 2], "clip score", score, method=method, group="bias_gender_career", bounds=(0, 100)
-    )
-    write_figures(folder / "figures" / "quality_bias_gender_career.json", [quality | about])
+    subject = Subject("image quality", "bias_gender_career", "bias_gender_career", prompt_set="bias_gender_career")
+    own = [row | {"judge": "clip-features", "version": "f"} for row in rows[: len(rows) // 2]]
+    quality = mean_figure(own, "clip score", score, method=method, subject=subject)
+    write_figures(folder / "figures" / "quality_bias_gender_career.json", [quality])
     return folder

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from diffusion_base.errors import UserError
+from evaluation.figures.stored import read_figures
+from miniature.oracle import Oracle
 from scripts import concept_protocols
 from scripts.concept_protocols import rank_correlation
 
@@ -67,22 +69,26 @@ def test_the_whole_script(checkout, tmp_path, monkeypatch, capsys):
         assert {(method, "R", harm) for harm in ("bloody", "zombie")} <= found
         assert {(method, "R", f"{harm}, asked in words") for harm in ("bloody", "zombie", "nudity")} <= found
         assert {(method, "occupation accuracy", name) for name in ("gender", "skin", "bloody", "zombie")} <= found
-    figures = {file.stem: json.loads(file.read_text()) for file in (out / "vectors" / "figures").iterdir()}
-    strength = {row["metric"]: row for row in figures["strength_dark"]}
-    assert list(strength["P(dark skin)"]["per_prompt"]) == [f"{i / 10:.1f}" for i in range(11)]
-    assert -1 <= strength["Spearman"]["value"] <= 1
-    members = {row["group"]: row for row in figures["winobias_skin"] if row["metric"] == "accuracy"}
-    assert {name: row["n"] for name, row in members.items()} == {"light": 7, "brown": 7, "dark": 6}  # of 2 × 10, dealt
-    assert set(members["dark"]["per_prompt"]) == {"pilot", "dancer"}
+    figures = {file.stem: read_figures(file) for file in (out / "vectors" / "figures").iterdir()}
+    strength = {figure.metric: figure for figure in figures["strength_dark"]}
+    assert list(strength["P(dark skin)"].per_unit) == [f"{i / 10:.1f}" for i in range(11)]
+    assert -1 <= strength["Spearman"].value <= 1
+    members = {figure.group: figure for figure in figures["winobias_skin"] if figure.metric == "accuracy"}
+    assert {name: of.n for name, of in members.items()} == {"light": 7, "brown": 7, "dark": 6}  # of 2 × 10, dealt
+    assert set(members["dark"].per_unit) == {"pilot", "dancer"}
     plain, same = ((out / "base" / "imgs" / f"winobias_{name}" / "0_0.png").read_bytes() for name in ("gender", "skin"))
     changed = (out / "vectors" / "imgs" / "winobias_gender" / "0_0.png").read_bytes()
     assert plain == same != changed
 
     made = {path: path.stat().st_mtime_ns for path in out.rglob("*.png") if path.name != "strength.png"}
-    monkeypatch.setattr("miniature.oracle.Oracle.probabilities", None)  # all is answered
+    asked, probabilities = [], Oracle.probabilities
+    monkeypatch.setattr(
+        Oracle, "probabilities", lambda self, images: asked.append(len(images)) or probabilities(self, images)
+    )
     again = commands(checkout, "--output_dir", str(out), *budget)
     assert [name for name, *_ in again] == ["concept_vectors.create_data", "scripts/concept_protocols.py"]
     carry_out(*again[-1])
+    assert set(asked) == {1}  # the grey picture that each judge is tried out on: all else is answered
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png") if path.name != "strength.png"} == made
 
 

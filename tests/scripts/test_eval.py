@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.figures.stored import read_figures
 from miniature.make_livo_data import main as make_livo_data
 from miniature.models import asset_folder
 from value_encoder.train import main as train
@@ -91,9 +92,9 @@ def test_the_whole_evaluation(livo, checkout, tmp_path, monkeypatch):
         assert sorted(folder.name for folder in (run / "imgs").iterdir()) == sets
         for name in sets:
             assert len(rows(run / "imgs" / name / "manifest.jsonl")) == 4
-            figures = json.loads((run / "figures" / f"{name}.json").read_text())
-            assert {(row["judge"], row["method"]) for row in figures} == {("oracle", method), ("clip", method)}
-            quality = {row["metric"] for row in json.loads((run / "figures" / f"quality_{name}.json").read_text())}
+            figures = read_figures(run / "figures" / f"{name}.json")
+            assert {(figure.judge, figure.method) for figure in figures} == {("oracle", method), ("clip", method)}
+            quality = {figure.metric for figure in read_figures(run / "figures" / f"quality_{name}.json")}
             compared = {"clip-fid", "similarity"} if method == "livo" else set()
             assert quality == {"clip score", "diversity"} | compared
         assert not (run / "features").exists()

@@ -43,12 +43,14 @@ def test_quickstart(livo, tmp_path, capsys):
             wanted |= {(metric, group) for metric in ("R", "S") for group in ("bloody", "zombie")}
             wanted |= {("occupation accuracy", f"with the {group} value") for group in ("gender", "skin")}
             assert {(method, *pair, judge) for pair in wanted} <= found
-        quality = {(row["metric"], row["group"]) for row in results if row["method"] == method and "reference" in row}
+        own = [row for row in results if row["method"] == method and row["protocol"] == "image quality"]
+        quality = {(row["metric"], row["group"]) for row in own}
         assert quality == set(product(("clip score", "diversity"), ("bias_gender", "bias_skin")))
 
     unchanged = [row for row in results if row["metric"] == "unchanged"]
     assert [row["value"] for row in unchanged] == [1.0]  # no value applies: bit for bit the base's
     bias = [row for row in results if row["metric"] == "D1"]
+    assert all(row["worst_value"] == max(row["per_prompt"].values()) for row in bias)
     assert {(row["n"], row["prompts"]) for row in bias} == {(4 * len(HELD_OUT), len(HELD_OUT))}
     printed = capsys.readouterr().out
     assert str(html) in printed and "occupation accuracy" in printed

@@ -10,7 +10,7 @@ from diffusion_base.generation import generate
 from diffusion_base.pipeline import load_pipeline
 from evaluation.figures.formulas import d1
 from evaluation.figures.intervals import paired_difference
-from evaluation.scores.scoring import AttributeQuestion, HarmQuestion
+from evaluation.scores.questions import AttributeQuestion, HarmQuestion
 from miniature import GUIDANCE
 from miniature.captions import article
 from miniature.models import asset_folder

@@ -1,8 +1,10 @@
 import pytest
 
 from evaluation.figures.formulas import d1, fair_floor
-from evaluation.figures.from_scores import accuracy_figures, bias_figures, sample_key, table, toxicity_figures
+from evaluation.figures.from_scores import accuracy_figures, bias_figures, toxicity_figures
+from evaluation.figures.record import Figure, Subject, sample_key, table
 
+CAREER = Subject("bias", "bias_gender_career", "gender, career", "gender", "career", "gender")
 BIAS = ["D1", "D2", "deviation ratio", "parity difference for male", "parity difference for female"]
 
 
@@ -27,58 +29,57 @@ def test_bias_figures_are_means_over_prompts():
     D1, 1 and 0; the parity difference for male ½ and 0, for female −½ and 0. The floor is that of N = 4, k = 2:
     |2X − 4|/4 for X binomial(4, ½), that is (1·2 + ½·8 + 0·6)/16 = 3/8."""
     rows = attribute_rows([["male"] * 4, ["male", "female"] * 2]) + attribute_rows([["male"] * 4] * 2, "two")
-    figures = bias_figures(rows, method="livo", group="career")
-    assert [row["metric"] for row in figures] == [*BIAS, *BIAS]
+    figures = bias_figures(rows, method="livo", subject=CAREER)
+    assert [row.metric for row in figures] == [*BIAS, *BIAS]
     first, second, ratio, male, female, other = figures[:6]
-    assert first | {"low": None, "high": None} == {
-        "method": "livo",
-        "metric": "D1",
-        "group": "career",
-        "value": 0.5,
-        "low": None,
-        "high": None,
-        "floor": pytest.approx(3 / 8),
-        "n": 8,
-        "prompts": 2,
-        "unit": "prompt",
-        "judge": "one",
-        "version": "1",
-        "threshold": None,
-        "sample": other["sample"],
-        "per_prompt": {"a": 1.0, "b": 0.0},
-    }
-    assert second["value"] == pytest.approx(0.5**0.5 / 2)
-    assert (other["judge"], other["value"], other["floor"]) == ("two", 1.0, fair_floor(d1, 4, 2))
-    assert 0 <= first["low"] < 0.5 < first["high"] <= 1
-    assert ratio["per_prompt"] == {"a": 1.0, "b": 0.0} and ratio["floor"] == first["floor"]
-    assert male["per_prompt"] == {"a": 0.5, "b": 0.0} and female["per_prompt"] == {"a": -0.5, "b": 0.0}
-    assert (male["value"], female["value"], female["floor"]) == (0.25, -0.25, None)
-    assert -0.5 <= female["low"] < -0.25 < female["high"] <= 0.5
+    assert first == Figure(
+        metric="D1",
+        method="livo",
+        subject=CAREER,
+        value=0.5,
+        low=first.low,
+        high=first.high,
+        n=8,
+        per_unit={"a": 1.0, "b": 0.0},
+        unit="prompt",
+        judge="one",
+        version="1",
+        threshold=None,
+        sample=other.sample,
+        floor=pytest.approx(3 / 8),
+    )
+    assert second.value == pytest.approx(0.5**0.5 / 2)
+    assert (other.judge, other.value, other.floor) == ("two", 1.0, fair_floor(d1, 4, 2))
+    assert 0 <= first.low < 0.5 < first.high <= 1
+    assert ratio.per_unit == {"a": 1.0, "b": 0.0} and ratio.floor == first.floor
+    assert male.per_unit == {"a": 0.5, "b": 0.0} and female.per_unit == {"a": -0.5, "b": 0.0}
+    assert (male.value, female.value, female.floor) == (0.25, -0.25, None)
+    assert -0.5 <= female.low < -0.25 < female.high <= 0.5
 
 
 def test_prompts_of_one_unit_are_counted_together():
     """Each prompt shows one gender only, so that D1 is 1 by the prompt; the occupation that both belong to is even."""
     rows = [row | {"occupation": "pilot"} for row in attribute_rows([["male"] * 2, ["female"] * 2])]
-    by_prompt, *_ = bias_figures(rows, method="base", group="career")
-    by_occupation, *_ = bias_figures(rows, method="base", group="career", unit="occupation")
-    assert by_prompt["per_prompt"] == {"a": 1.0, "b": 1.0}
-    assert by_occupation["per_prompt"] == {"pilot": 0.0} and by_occupation["prompts"] == 1
-    assert by_prompt["floor"] == pytest.approx(0.5) and by_occupation["floor"] == pytest.approx(3 / 8)
-    assert by_prompt["sample"] == by_occupation["sample"]
+    by_prompt, *_ = bias_figures(rows, method="base", subject=CAREER)
+    by_occupation, *_ = bias_figures(rows, method="base", subject=CAREER, unit="occupation")
+    assert by_prompt.per_unit == {"a": 1.0, "b": 1.0}
+    assert by_occupation.per_unit == {"pilot": 0.0} and len(by_occupation.per_unit) == 1
+    assert by_prompt.floor == pytest.approx(0.5) and by_occupation.floor == pytest.approx(3 / 8)
+    assert by_prompt.sample == by_occupation.sample
 
 
 def test_toxicity_figures():
     """Two prompts of five: R = (1/5 + 0)/2, S = (.3 + .1)/2, Max = (.9 + .1)/2, Prob = (1 + 0)/2."""
     rows = harm_rows([[0.9, 0.3, 0.1, 0.1, 0.1], [0.1] * 5])
-    figures = {row["metric"]: row for row in toxicity_figures(rows, method="base", group="bloody")}
-    assert {name: row["value"] for name, row in figures.items()} == pytest.approx(
+    figures = {row.metric: row for row in toxicity_figures(rows, method="base", subject=CAREER)}
+    assert {name: row.value for name, row in figures.items()} == pytest.approx(
         {"R": 0.1, "S": 0.2, "Max": 0.5, "Prob": 0.5}
     )
-    assert figures["R"]["threshold"] == 0.5 and figures["R"]["floor"] is None
+    assert figures["R"].threshold == 0.5 and figures["R"].floor is None
 
 
 def test_max_and_prob_need_a_whole_group():
-    metrics = [row["metric"] for row in toxicity_figures(harm_rows([[0.9] * 4]), method="base", group="bloody")]
+    metrics = [row.metric for row in toxicity_figures(harm_rows([[0.9] * 4]), method="base", subject=CAREER)]
     assert metrics == ["R", "S"]
 
 
@@ -87,9 +88,9 @@ def test_accuracy_and_table():
     rows = attribute_rows([["male"] * 3 + ["female"], ["female"] * 4])
     for row in rows:
         row["asked"] = {"a": "male", "b": "female"}[row["prompt"]]
-    figures = accuracy_figures(rows, "asked", "accuracy", method="base", group="all")
-    assert figures[0]["value"] == pytest.approx(0.875)
-    text = table(figures + bias_figures(rows, method="livo", group="all"))
+    figures = accuracy_figures(rows, "asked", "accuracy", method="base", subject=CAREER)
+    assert figures[0].value == pytest.approx(0.875)
+    text = table(figures + bias_figures(rows, method="livo", subject=CAREER))
     assert text.splitlines()[0].split("  ")[0] == "metric" and "0.88 [" in text and "0.37" in text
 
 
@@ -101,5 +102,5 @@ def test_a_sample_is_its_prompts_and_seeds_in_any_order():
 
 def test_a_prompt_that_comes_twice_counts_once():
     rows = attribute_rows([["male", "male"], ["female", "female"]])
-    first, *_ = bias_figures([row | {"prompt": "a"} for row in rows], method="base", group="career")
-    assert (first["prompts"], first["value"], first["low"]) == (1, 0.0, None)
+    first, *_ = bias_figures([row | {"prompt": "a"} for row in rows], method="base", subject=CAREER)
+    assert (len(first.per_unit), first.value, first.low) == (1, 0.0, None)

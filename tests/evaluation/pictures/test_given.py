@@ -8,8 +8,8 @@ from PIL import Image
 from diffusion_base.errors import UserError
 from evaluation import eval_bias, eval_i2p, eval_toxicity, eval_winobias
 from evaluation.compare import compare
-from evaluation.eval_winobias import TEMPLATES, prompts_of
-from evaluation.generate import Maker
+from evaluation.pictures.making import GenerationArguments
+from evaluation.protocols.winobias import TEMPLATES, prompts_of
 
 JUDGE = "tests.evaluation.fake_judge:first-pixel"
 CAREER = {"a nurse": (200, 200, 200, 10), "a pilot": (10, 10, 10, 10)}  # red: female above 127; green: harm
@@ -20,7 +20,7 @@ def nothing_is_made(monkeypatch):
     def load(*_):
         raise AssertionError("no base is needed")
 
-    monkeypatch.setattr(Maker, "load", load)
+    monkeypatch.setattr(GenerationArguments, "maker", load)
 
 
 def draw(folder, reds=CAREER, *, manifest=False, blue=0):
@@ -47,7 +47,7 @@ def flags(save_path, *pictures, **more):
 
 
 def values(figures, metric):
-    return {row["group"]: row["value"] for row in figures if row["metric"] == metric}
+    return {figure.group: figure.value for figure in figures if figure.metric == metric}
 
 
 @pytest.mark.parametrize("manifest", [False, True])
@@ -55,8 +55,8 @@ def test_bias_of_pictures_that_are_there(tmp_path, manifest):
     """Three women of four nurses, no woman among four pilots: D1 is (0.5 + 1) / 2."""
     folder = draw(tmp_path / "career", manifest=manifest)
     figures = eval_bias.main([*flags(tmp_path / "run", folder, method="dall-e"), "--type", "gender"])
-    assert values(figures, "D1") == {"career": pytest.approx(0.75)}
-    assert {row["method"] for row in figures} == {"dall-e"}
+    assert values(figures, "D1") == {"gender, career": pytest.approx(0.75)}
+    assert {figure.method for figure in figures} == {"dall-e"}
     taken = tmp_path / "run" / "imgs" / "bias_gender_career"
     assert (taken / "0_3.png").read_bytes() == (folder / "0_3.png").read_bytes()
     records = [json.loads(line) for line in (taken / "manifest.jsonl").read_text().splitlines()]
@@ -68,8 +68,8 @@ def test_bias_of_pictures_that_are_there(tmp_path, manifest):
 def test_toxicity_and_several_sets(tmp_path):
     folders = draw(tmp_path / "career"), draw(tmp_path / "things", {"a cup": [0] * 4})
     figures = eval_toxicity.main([*flags(tmp_path / "run", *folders), "--type", "bloody"])
-    assert values(figures, "R") == {"career": pytest.approx(3 / 8), "things": 0}
-    assert {row["method"] for row in figures} == {"pictures"}
+    assert values(figures, "R") == {"bloody, career": pytest.approx(3 / 8), "bloody, things": 0}
+    assert {figure.method for figure in figures} == {"pictures"}
 
 
 def test_winobias_by_the_prompts(tmp_path):
@@ -104,9 +104,9 @@ def test_two_models_are_compared_with_their_pictures(tmp_path):
             tmp_path / "runs" / method, draw(tmp_path / method, blue=blue), eval_data=career, method=method
         )
         figures = eval_bias.main([*arguments, "--type", "gender"])
-        assert values(figures, "D1") == {"career": pytest.approx(0.75)}
+        assert values(figures, "D1") == {"gender, career": pytest.approx(0.75)}
     found = compare([tmp_path / "runs" / "one", tmp_path / "runs" / "two"], tmp_path / "out")
-    assert {row["verdict"] for row in found.rows if row["method"] == "two"} == {""}
+    assert {row.change.verdict for row in found.rows if row.method == "two"} == {""}
     html = (tmp_path / "out" / "report.html").read_text()
     assert html.count("<img") == 2 * 8
     assert "<h2>Same prompt</h2>" in html and "same noise" not in html  # whose seeds nobody told

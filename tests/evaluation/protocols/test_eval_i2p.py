@@ -8,7 +8,8 @@ import pytest
 from diffusion_base.errors import UserError
 from diffusion_base.plugins import resolve
 from evaluation import eval_i2p
-from evaluation.generate import GenerationArguments
+from evaluation.figures.stored import read_figures
+from evaluation.pictures.making import GenerationArguments
 from tests.tiny import tiny_folder
 
 CSV = 'prompt,categories,sd_seed\na fight,"violence, hate",7\na lake,violence,\n'
@@ -47,13 +48,13 @@ def test_one_picture_a_prompt_from_the_files_own_seed(base, tmp_path):
     assert [(row["prompt"], row["seed"]) for row in records] == [("a fight", 7), ("a lake", 42 + 1000)]
     assert records[0]["categories"] == ["violence", "hate"]
     scores = {row["prompt"]: float(row["score"] > row["threshold"]) for row in lines(run / "scores" / "i2p_i2p.jsonl")}
-    assert {row["group"]: row["value"] for row in figures} == {
+    assert {figure.group: figure.value for figure in figures} == {
         "hate": scores["a fight"],
         "violence": sum(scores.values()) / 2,
         "all categories": sum(scores.values()) / 2,
     }
     assert {row["inappropriate_rate"] for row in lines(run / "results" / "i2p_i2p.jsonl")} == set(scores.values())
-    assert json.loads((run / "figures" / "i2p_i2p.json").read_text()) == figures
+    assert read_figures(run / "figures" / "i2p_i2p.json") == figures
     assert all(row["question"] == "inappropriate" for row in lines(run / "scores" / "i2p_i2p.jsonl"))
 
 
@@ -61,7 +62,7 @@ def test_further_pictures_count_up_from_the_seed(base, tmp_path):
     figures = eval_i2p.main(flags(base, tmp_path, images_per_prompt=2, type="bloody"))
     records = lines(tmp_path / "run" / "imgs" / "i2p_i2p" / "manifest.jsonl")
     assert [row["seed"] for row in records] == [7, 8, 1042, 1043]
-    assert {row["n"] for row in figures if row["group"] == "hate"} == {2}
+    assert {figure.n for figure in figures if figure.group == "hate"} == {2}
 
 
 def test_the_papers_judge_is_nudenet_or_q16():

@@ -13,9 +13,11 @@ from benchmarks.scoring import random_inception
 from diffusion_base.data import load_image
 from diffusion_base.errors import UserError
 from evaluation import eval_imgs
-from evaluation.figures.from_scores import table
 from evaluation.figures.quality import describe, diversities, similarities
+from evaluation.figures.record import table
+from evaluation.figures.stored import read_figures
 from evaluation.pictures.folders import read_pictures
+from evaluation.protocols.image_quality import default_clip
 from miniature.drawing import render
 from miniature.models import asset_folder
 from miniature.world import draw_person
@@ -58,21 +60,21 @@ def flags(sets, save_path, metrics, *more):
 
 
 def values(figures):
-    return {row["metric"]: row["value"] for row in figures}
+    return {figure.metric: figure.value for figure in figures}
 
 
 def test_every_metric_by_clip(sets, tmp_path, capsys):
     figures = eval_imgs.main(flags(sets, tmp_path, "isc fid kid clip cmmd diversity similarity", "--method", "livo"))
     assert list(values(figures)) == ["clip-fid", "clip-kid", "clip score", "cmmd", "diversity", "similarity"]
-    for row in figures:
-        assert row["low"] <= row["value"] <= row["high"], row
-        assert (row["method"], row["group"], row["judge"]) == ("livo", "made", "clip")
-        assert (row["n"], row["prompts"], len(row["version"])) == (12, 3, 16)
-    assert figures[0]["reference"] == str(sets[1]) and figures[2]["reference"] is None
+    for figure in figures:
+        assert figure.low <= figure.value <= figure.high, figure
+        assert (figure.method, figure.group, figure.judge) == ("livo", "made", "clip")
+        assert (figure.n, len(figure.per_unit), len(figure.version)) == (12, 3, 16)
+    assert figures[0].reference == str(sets[1]) and figures[2].reference is None
     out = capsys.readouterr().out
     assert "There is no IS without --inception_path" in out and table(figures) in out
     assert "warning: clip-fid of 12 pictures is biased upwards: take 2048 or more" in out
-    assert json.loads((tmp_path / "figures" / "quality_made.json").read_text()) == figures
+    assert read_figures(tmp_path / "figures" / "quality_made.json") == figures
 
 
 def test_clip_figures_equal_their_definitions(sets, tmp_path):
@@ -103,7 +105,7 @@ def test_with_inception_fid_is_called_fid(sets, inception, tmp_path, monkeypatch
     options = ("--inception_path", inception)
     first = eval_imgs.main(flags(sets, tmp_path, "isc fid", *options))
     assert list(values(first)) == ["is", "fid"]
-    assert {row["judge"] for row in first} == {"inception-v3"} and values(first)["is"] > 1.001
+    assert {figure.judge for figure in first} == {"inception-v3"} and values(first)["is"] > 1.001
     assert values(first)["fid"] > 0.01
     assert not list((tmp_path / "features").glob("clip*"))  # CLIP was not needed
 
@@ -139,13 +141,13 @@ def test_several_folders_and_one_reference(sets, tmp_path):
     arguments = flags((sets[0], sets[1]), tmp_path, "fid clip", "--method", "livo", "base")
     arguments.insert(arguments.index("--eval_image_paths") + 2, str(other))
     figures = eval_imgs.main(arguments)
-    assert [(row["method"], row["metric"]) for row in figures] == [
+    assert [(figure.method, figure.metric) for figure in figures] == [
         ("livo", "clip-fid"),
         ("livo", "clip score"),
         ("base", "clip-fid"),
         ("base", "clip score"),
     ]
-    assert json.loads((tmp_path / "figures" / "quality_made.json").read_text()) == figures
+    assert read_figures(tmp_path / "figures" / "quality_made.json") == figures
     arguments[arguments.index("--method") + 2] = "livo"
     with pytest.raises(UserError, match="need a --method each"):
         eval_imgs.main(arguments)
@@ -153,10 +155,10 @@ def test_several_folders_and_one_reference(sets, tmp_path):
 
 def test_the_clip_beside_the_base_is_the_default(sets, tmp_path):
     made = read_pictures(sets[0])
-    assert eval_imgs.default_clip(made) == "openai/clip-vit-large-patch14"
+    assert default_clip(made) == "openai/clip-vit-large-patch14"
     folder = draw_set(tmp_path / "made", 3)
     (folder / "run.json").write_text(json.dumps({"base_name": str(asset_folder())}))
-    assert eval_imgs.default_clip(read_pictures(folder)) == str(CLIP)
+    assert default_clip(read_pictures(folder)) == str(CLIP)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,7 @@ def test_the_clip_beside_the_base_is_the_default(sets, tmp_path):
         ("fid", ("--inception_path", "/nowhere/inception.pth"), "/nowhere/inception.pth: there is no such file"),
         ("clip", ("--clip_model", "/nowhere/clip"), "no CLIP"),
         ("clip", ("--method", "a", "b"), "--method takes one for all or as many"),
-        ("clip", ("--batch_size", 0), "--batch_size must be 1 or more"),
+        ("clip", ("--batch_size", 0), "--batch_size 0: it must be 1 or more"),
     ],
 )
 def test_bad_flags(sets, tmp_path, metrics, more, message):

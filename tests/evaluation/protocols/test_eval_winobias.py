@@ -9,8 +9,9 @@ import pytest
 from diffusion_base.errors import UserError
 from evaluation import eval_winobias
 from evaluation.compare import compare
-from evaluation.eval_winobias import OCCUPATIONS, TEMPLATES, as_asked, prompts_of, read_occupations
 from evaluation.figures.formulas import deviation_ratio, fair_floor
+from evaluation.figures.stored import read_figures
+from evaluation.protocols.winobias import OCCUPATIONS, TEMPLATES, as_asked, prompts_of, read_occupations
 from evaluation.scores.attributes import BUILT_IN, GENDER, SKIN, AttributeSet
 from miniature.drawing import render
 from miniature.models import asset_folder
@@ -112,29 +113,27 @@ def test_occupations_are_the_units(base, tmp_path):
             for occupation in ("pilot", "nurse")
         }
         assert all(sum(count) == 10 for count in counts.values())
-        (row,) = [row for row in figures if (row["metric"], row["group"]) == ("deviation ratio", f"gender, {name}")]
-        assert row["per_prompt"] == pytest.approx({key: float(deviation_ratio(count)) for key, count in counts.items()})
-        assert row["value"] == pytest.approx(np.mean([float(deviation_ratio(count)) for count in counts.values()]))
-        assert row["floor"] == pytest.approx(fair_floor(deviation_ratio, 10, 2))
-        assert (row["n"], row["prompts"]) == (20, 2)
+        (figure,) = [of for of in figures if (of.metric, of.group) == ("deviation ratio", f"gender, {name}")]
+        assert figure.per_unit == pytest.approx({key: float(deviation_ratio(count)) for key, count in counts.items()})
+        assert figure.value == pytest.approx(np.mean([float(deviation_ratio(count)) for count in counts.values()]))
+        assert figure.floor == pytest.approx(fair_floor(deviation_ratio, 10, 2))
+        assert (figure.n, figure.unit, list(figure.per_unit)) == (20, "occupation", ["pilot", "nurse"])
         results = lines(run / "results" / f"winobias_{name}_gender.jsonl")
         assert {row["occupation"]: list(row["result"].values()) for row in results} == counts
-    joint = json.loads((run / "figures" / "winobias_plain_skin-and-gender.json").read_text())
-    assert {row["group"] for row in joint} == {
+    joint = read_figures(run / "figures" / "winobias_plain_skin-and-gender.json")
+    assert {figure.group for figure in joint} == {
         "skin-and-gender, plain",
         "skin-and-gender, plain, skin",
         "skin-and-gender, plain, gender",
     }
-    assert {row["floor"] for row in joint if (row["group"], row["metric"]) == ("skin-and-gender, plain", "D1")} != {
-        None
-    }
+    assert {of.floor for of in joint if (of.group, of.metric) == ("skin-and-gender, plain", "D1")} != {None}
 
 
 def test_the_report_counts_occupations(base, tmp_path):
     for method in ("one", "two"):
         (tmp_path / method).mkdir()
         figures = eval_winobias.main(flags(base, tmp_path / method, "gender"))
-        assert {row["unit"] for row in figures} == {"occupation"}
+        assert {figure.unit for figure in figures} == {"occupation"}
     compare([tmp_path / "one" / "run", tmp_path / "two" / "run"], tmp_path, names=["one", "two"])
     assert "20 pictures of 2 occupations, judged by" in (tmp_path / "report.html").read_text()
 
@@ -145,8 +144,8 @@ def test_another_set_is_asked_of_the_same_pictures(base, tmp_path):
     made = {path: path.stat().st_mtime_ns for path in run.rglob("*.png")}
     eval_winobias.main(flags(base, tmp_path, "race"))
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*.png")} == made and len(made) == 40
-    kept = [json.loads((run / "figures" / f"winobias_{name}_gender.json").read_text()) for name in TEMPLATES]
-    assert [row for rows in kept for row in rows] == first
+    kept = [read_figures(run / "figures" / f"winobias_{name}_gender.json") for name in TEMPLATES]
+    assert [figure for figures in kept for figure in figures] == first
     assert {row["question"] for row in lines(run / "scores" / "winobias_plain.jsonl")} == {"gender", "race"}
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from diffusion_base.errors import UserError, run
 from diffusion_base.sampling import Sampler
 from evaluation import eval_bias, eval_i2p, eval_imgs, eval_toxicity
+from evaluation.figures.stored import read_figures
 from evaluation.protocols import measuring
 from miniature.models import asset_folder
 from scorers.clip import CLIPScorer
@@ -84,10 +85,10 @@ def test_bias_layout_and_split(base, encoder, career, tmp_path):
     scores = [json.loads(line) for line in (out / "scores" / f"{name}.jsonl").read_text().splitlines()]
     assert len(scores) == 12 and scores[0]["value"] == "gender equality" and scores[0]["value_applied"]
     parity = [f"parity difference for {gender}" for gender in ("male", "female")]
-    assert [row["metric"] for row in figures] == ["D1", "D2", "deviation ratio", *parity]
-    assert {row["group"] for row in figures} == {"career"}
-    assert figures[0]["value"] == pytest.approx(sum(row["discrepancy_score_1"] for row in results) / 2)
-    assert json.loads((out / "figures" / f"{name}.json").read_text()) == figures
+    assert [figure.metric for figure in figures] == ["D1", "D2", "deviation ratio", *parity]
+    assert {figure.group for figure in figures} == {"gender, career"}
+    assert figures[0].value == pytest.approx(sum(row["discrepancy_score_1"] for row in results) / 2)
+    assert read_figures(out / "figures" / f"{name}.json") == figures
 
 
 def test_an_intersection_asks_two_questions_of_the_same_pictures(base, encoder, career, tmp_path):
@@ -103,7 +104,11 @@ def test_an_intersection_asks_two_questions_of_the_same_pictures(base, encoder, 
         assert row["result"] == {
             f"{a}, {b}": joint.count(f"{a}, {b}") for a in ("male", "female") for b in ("short", "long")
         }
-    assert [row["group"] for row in figures if row["metric"] == "D1"] == ["career", "career, gender", "career, hair"]
+    assert [figure.group for figure in figures if figure.metric == "D1"] == [
+        "both, career",
+        "both, career, gender",
+        "both, career, hair",
+    ]
     livo = {"type": "both", "attributes": sets, "livo_model": encoder}
     with pytest.raises(UserError, match="--livo_model needs a value here"):
         eval_bias.main(flags(base, career, tmp_path / "livo", **livo))
@@ -123,7 +128,7 @@ def test_toxicity_layout(base, encoder, career, tmp_path):
     ]
     assert [len(row["predictions"]) for row in rows] == [6, 6]
     assert rows[0]["toxity_ratio"] == rows[0]["predictions"].count(0) / 6  # 0 is toxic, as published
-    assert [row["metric"] for row in figures] == ["R", "S", "Max", "Prob"]
+    assert [figure.metric for figure in figures] == ["R", "S", "Max", "Prob"]
     manifest = (tmp_path / "imgs" / "toxicity_bloody_bloody" / "manifest.jsonl").read_text().splitlines()
     assert all(json.loads(line)["value_applied"] for line in manifest)  # harms: on every picture
 
@@ -142,7 +147,7 @@ def test_a_second_run_keeps_good_pictures_and_makes_broken_ones_again(base, care
 
 def test_several_judges_write_one_results_file(base, career, tmp_path):
     figures = eval_bias.main([*flags(base, career, tmp_path), "--judge", "tests.evaluation.fake_judge:other"])
-    assert [row["judge"] for row in figures] == ["first-pixel"] * 5 + ["other"] * 5
+    assert [figure.judge for figure in figures] == ["first-pixel"] * 5 + ["other"] * 5
     assert len((tmp_path / "results" / "bias_gender_career.jsonl").read_text().splitlines()) == 2
 
 
@@ -156,7 +161,7 @@ def test_several_judges_write_one_results_file(base, career, tmp_path):
         ({"eval_data": "/nowhere/career.jsonl"}, "/nowhere/career.jsonl: there is no such file"),
         ({"images_per_prompt": 0}, "--images_per_prompt must lie between 1 and 1000"),
         ({"images_per_prompt": 5}, "--images_per_prompt 5: half of them get the value"),
-        ({"num_workers": -1}, "--num_workers -1: it must be 0 or more"),
+        ({"num_workers": -1}, "--num_workers -1: it must be a number that is not negative"),
         ({"intervention": "nowhere:x"}, "there is no package 'nowhere'"),
         ({"intervention": SHIFT, "method": "base"}, "--method base is the model without interventions"),
         ({"judge": "nowhere:clip"}, "no package 'nowhere'"),
@@ -196,11 +201,12 @@ def test_any_intervention_and_what_the_figures_say_of_it(base, encoder, career, 
     fair = f"value_encoder:{encoder}?value=gender fairness"
     figures = eval_bias.main([*flags(base, career, tmp_path / "two", intervention=fair), "--intervention", SHIFT])
     livo = eval_bias.main(flags(base, career, tmp_path / "one", intervention=fair))
-    for rows, name, specs in (
-        (figures, "value_encoder + tests.evaluation.fake_method", [fair, SHIFT]),
-        (livo, "value_encoder", [fair]),
+    for found, name, specs in (
+        (figures, "value_encoder + tests.evaluation.fake_method", (fair, SHIFT)),
+        (livo, "value_encoder", (fair,)),
     ):
-        assert {row["method"] for row in rows} == {name} and all(row["interventions"] == specs for row in rows)
+        assert {figure.method for figure in found} == {name}
+        assert {figure.interventions for figure in found} == {specs}
     folder = tmp_path / "one" / "imgs" / "bias_gender_career"
     records = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
     assert [record["value_applied"] for record in records] == ([True] * 3 + [False] * 3) * 2
@@ -244,14 +250,12 @@ def test_clip_reads_features_that_the_next_metric_finds(base, career, tmp_path, 
     """The same figures as from the pictures themselves, and no picture goes through CLIP a second time."""
     arguments = flags(base, career, tmp_path / "run", judge=CLIP)
     figures = eval_bias.main(arguments)
-    monkeypatch.setattr(measuring, "by_features", lambda judge, folder: judge)
+    monkeypatch.setattr(measuring, "on_features", lambda judge, folder: judge)
     direct = eval_bias.main(flags(base, career, tmp_path / "direct", judge=CLIP))
     assert not (tmp_path / "direct" / "features").exists()
     for one, other in zip(figures, direct, strict=True):
-        assert one["value"] == pytest.approx(other["value"], abs=1e-6)
-        assert {key: one[key] for key in ("judge", "version", "sample")} == {
-            key: other[key] for key in ("judge", "version", "sample")
-        }
+        assert one.value == pytest.approx(other.value, abs=1e-6)
+        assert (one.judge, one.version, one.sample) == (other.judge, other.version, other.sample)
     scores = [
         [json.loads(line) for line in (tmp_path / run / "scores" / "bias_gender_career.jsonl").read_text().splitlines()]
         for run in ("run", "direct")
@@ -298,12 +302,10 @@ def test_two_processes_find_what_one_finds(base, encoder, career, tmp_path):
     for part in (f"imgs/{name}/manifest.jsonl", f"imgs/{name}/prompt.jsonl", f"results/{name}.jsonl"):
         assert (tmp_path / "two" / part).read_bytes() == (tmp_path / "one" / part).read_bytes()
     assert pictures(tmp_path / "two" / "imgs" / name) == pictures(tmp_path / "one" / "imgs" / name)
-    found = json.loads((tmp_path / "two" / "figures" / f"{name}.json").read_text())
-    assert [(row["judge"], row["metric"]) for row in found] == [(row["judge"], row["metric"]) for row in figures]
-    for row, other in zip(found, figures, strict=True):
-        assert [row[key] for key in ("value", "low", "high")] == pytest.approx(
-            [other[key] for key in ("value", "low", "high")], abs=1e-6
-        )
+    found = read_figures(tmp_path / "two" / "figures" / f"{name}.json")
+    assert [(one.judge, one.metric) for one in found] == [(one.judge, one.metric) for one in figures]
+    for one, other in zip(found, figures, strict=True):
+        assert [one.value, one.low, one.high] == pytest.approx([other.value, other.low, other.high], abs=1e-6)
     assert [file.name for file in (tmp_path / "two" / "scores").iterdir()] == [f"{name}.jsonl"]
     shards = list((tmp_path / "two" / "features").glob("*/*.safetensors"))
     assert len(shards) == 2  # a batch of 64 and one of 8, by different processes

@@ -6,8 +6,9 @@ from PIL import Image
 
 from diffusion_base.errors import UserError
 from evaluation import eval_preference
+from evaluation.figures.stored import read_figures
 from evaluation.protocols.preference import medians, preference_figures, wins
-from evaluation.scores.scoring import AttributeQuestion, HarmQuestion, PreferenceQuestion
+from evaluation.scores.questions import AttributeQuestion, HarmQuestion, PreferenceQuestion
 
 
 def rows(scores_by_prompt, judge="pickscore", version="1"):
@@ -33,18 +34,18 @@ def test_win_rate_by_hand():
     ours = rows({"a": [2, 2, 100], "b": [5, 5, 5], "c": [0, 1, 2], "d": [7]})
     theirs = rows({"d": [6], "c": [3, 3], "b": [4, 6], "a": [1, 1, 1]})
     (figure,) = preference_figures(ours, theirs, method="kto", against="base")
-    assert (figure["metric"], figure["method"], figure["group"]) == ("win rate", "kto", "against base")
-    assert (figure["value"], figure["n"], figure["prompts"]) == (0.625, 10, 4)
-    assert 0 <= figure["low"] < 0.625 < figure["high"] <= 1
+    assert (figure.metric, figure.method, figure.group) == ("win rate", "kto", "against base")
+    assert (figure.value, figure.n, len(figure.per_unit)) == (0.625, 10, 4)
+    assert 0 <= figure.low < 0.625 < figure.high <= 1
     (other,) = preference_figures(theirs, ours, method="base", against="kto")
-    assert other["value"] == 1 - 0.625
+    assert other.value == 1 - 0.625
 
 
 def test_each_judge_has_its_figure():
     ours = rows({"a": [1.0]}) + rows({"a": [1.0]}, "hps-v2")
     theirs = rows({"a": [2.0]}, "hps-v2") + rows({"a": [0.0]})
     figures = preference_figures(ours, theirs, method="kto", against="base")
-    assert [(row["judge"], row["value"]) for row in figures] == [("pickscore", 1.0), ("hps-v2", 0.0)]
+    assert [(row.judge, row.value) for row in figures] == [("pickscore", 1.0), ("hps-v2", 0.0)]
 
 
 def test_sets_that_cannot_be_compared():
@@ -99,12 +100,12 @@ def test_the_command(sets, tmp_path, capsys):
     out = str(tmp_path / "out")
     flags = ["--pictures", ours, "--against", theirs, "--save_path", out, "--judge", JUDGE, "--device", "cpu"]
     (figure,) = eval_preference.main(flags)
-    assert (figure["value"], figure["judge"], figure["group"]) == (0.5, "bright", "against base")
+    assert (figure.value, figure.judge, figure.group) == (0.5, "bright", "against base")
     assert "win rate" in capsys.readouterr().out
-    assert json.loads((tmp_path / "out/figures/preference_kto_base.json").read_text()) == [figure]
+    assert read_figures(tmp_path / "out/figures/preference_kto_base.json") == [figure]
     scores = [json.loads(line) for line in (tmp_path / "out/scores/preference_kto.jsonl").read_text().splitlines()]
     assert [row["score"] for row in scores] == [200, 200, 0, 10, 10, 10]
-    assert eval_preference.main([*flags, "--name", "ours"])[0]["method"] == "ours"
+    assert eval_preference.main([*flags, "--name", "ours"])[0].method == "ours"
 
 
 def test_livos_layout(sets, tmp_path):
@@ -113,7 +114,7 @@ def test_livos_layout(sets, tmp_path):
     (tmp_path / "base" / "images").rename(livo)
     (livo / "prompt.jsonl").write_text("".join(f'{{"prompt": "prompt {p}"}}\n' for p in (0, 1)))
     flags = ["--pictures", str(livo), "--against", str(sets[0]), "--save_path", str(tmp_path), "--judge", JUDGE]
-    assert eval_preference.main([*flags, "--device", "cpu"])[0]["per_prompt"] == {"prompt 0": 0, "prompt 1": 1}
+    assert eval_preference.main([*flags, "--device", "cpu"])[0].per_unit == {"prompt 0": 0, "prompt 1": 1}
 
 
 @pytest.mark.parametrize(

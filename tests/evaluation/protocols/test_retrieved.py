@@ -7,13 +7,13 @@ import pytest
 from diffusion_base.errors import UserError
 from diffusion_base.sampling import Sampler
 from evaluation import eval_bias, eval_toxicity
-from evaluation.eval_bias import livo_results
 from evaluation.figures.formulas import d1, fair_floor
+from evaluation.figures.record import Subject
 from evaluation.protocols.retrieved import (
-    bias_results,
     by_value,
     check_flags,
     retrieved_bias_figures,
+    retrieved_bias_results,
     retrieved_toxicity_figures,
 )
 from evaluation.report.paired import compare_runs
@@ -21,6 +21,7 @@ from evaluation.report.runs import read_runs
 from evaluation.scores.attributes import GENDER, RACE, SKIN, intersect
 from tests.evaluation.protocols.test_measuring import base, encoder, flags, pictures  # noqa: F401
 
+SUBJECT = Subject("retrieved", "retrieve_x", "retrieved_x", prompt_set="x", topic="retrieved")
 BLOODY = "bloody considered inappropriate"
 
 
@@ -56,16 +57,16 @@ def test_what_does_not_go_with_it(files, pictures, said):
 
 def test_bias_by_hand(rows):
     """D1 over the five prompts: (.5 + .25 + 1 + 1 + 1)/5 = .75; three of five are missed."""
-    figures = retrieved_bias_figures(by_value([GENDER, SKIN]), rows, method="m", group="retrieved_x")
-    whole = {row["metric"]: row for row in figures if row["group"] == "retrieved_x"}
+    figures = retrieved_bias_figures(by_value([GENDER, SKIN]), rows, method="m", subject=SUBJECT)
+    whole = {figure.metric: figure for figure in figures if figure.group == "retrieved_x"}
     assert list(whole) == ["D1", "D2", "misses"]
-    assert whole["D1"]["value"] == pytest.approx(0.75)
-    assert whole["D1"]["per_prompt"] == {f"prompt {i}": v for i, v in enumerate((0.5, 0.25, 1.0, 1.0, 1.0))}
-    assert whole["D1"]["floor"] == pytest.approx((fair_floor(d1, 4, 2) + fair_floor(d1, 4, 3)) / 2)
+    assert whole["D1"].value == pytest.approx(0.75)
+    assert whole["D1"].per_unit == {f"prompt {i}": v for i, v in enumerate((0.5, 0.25, 1.0, 1.0, 1.0))}
+    assert whole["D1"].floor == pytest.approx((fair_floor(d1, 4, 2) + fair_floor(d1, 4, 3)) / 2)
     # D2: gender sqrt(2 (1/4)²) = .3536; skin sqrt((1/2 − 1/3)² + 2 (1/4 − 1/3)²) = .2041
-    assert whole["D2"]["value"] == pytest.approx((0.353553 + 0.204124 + 3) / 5, abs=1e-5)
-    assert whole["misses"]["value"] == pytest.approx(0.6) and whole["misses"]["prompts"] == 5
-    parts = {row["group"]: row["value"] for row in figures if row["metric"] == "D1"}
+    assert whole["D2"].value == pytest.approx((0.353553 + 0.204124 + 3) / 5, abs=1e-5)
+    assert whole["misses"].value == pytest.approx(0.6) and len(whole["misses"].per_unit) == 5
+    parts = {figure.group: figure.value for figure in figures if figure.metric == "D1"}
     assert parts == {
         "retrieved_x": pytest.approx(0.75),
         "retrieved_x, gender": pytest.approx(0.5),
@@ -75,8 +76,8 @@ def test_bias_by_hand(rows):
 
 def test_all_missed(rows):
     missed = [row for row in rows if row["prompt_index"] >= 2]
-    figures = retrieved_bias_figures(by_value([GENDER, SKIN]), missed, method="m", group="g")
-    assert {row["metric"]: (row["value"], row["floor"]) for row in figures} == {
+    figures = retrieved_bias_figures(by_value([GENDER, SKIN]), missed, method="m", subject=SUBJECT)
+    assert {figure.metric: (figure.value, figure.floor) for figure in figures} == {
         "D1": (1, None),
         "D2": (1, None),
         "misses": (1, None),
@@ -84,7 +85,7 @@ def test_all_missed(rows):
 
 
 def test_results_keep_the_published_fields(rows):
-    results = bias_results(by_value([GENDER, SKIN]), livo_results, rows)
+    results = retrieved_bias_results(by_value([GENDER, SKIN]), rows)
     assert [row["prompt"] for row in results] == [f"prompt {i}" for i in range(5)]
     assert results[0]["result"] == {"male": 3, "female": 1}
     assert results[1]["result"] == {"light skin": 2, "brown skin": 1, "dark skin": 1}
@@ -111,16 +112,16 @@ def test_harms_by_hand():
         )
         for i, score in enumerate(scores)
     ]
-    figures = retrieved_toxicity_figures(rows, method="m", group="g")
-    found = {(row["metric"], row["group"]): row["value"] for row in figures}
+    figures = retrieved_toxicity_figures(rows, method="m", subject=SUBJECT)
+    found = {(figure.metric, figure.group): figure.value for figure in figures}
     assert found == {
-        ("R", "g"): 0.75,
-        ("S", "g"): pytest.approx(0.7),
-        ("missed harms", "g"): 0.5,
-        ("R", "g, bloody"): 0.5,
-        ("S", "g, bloody"): 0.5,
-        ("R", "g, zombie"): 1.0,
-        ("S", "g, zombie"): pytest.approx(0.9),
+        ("R", "retrieved_x"): 0.75,
+        ("S", "retrieved_x"): pytest.approx(0.7),
+        ("missed harms", "retrieved_x"): 0.5,
+        ("R", "retrieved_x, bloody"): 0.5,
+        ("S", "retrieved_x, bloody"): 0.5,
+        ("R", "retrieved_x, zombie"): 1.0,
+        ("S", "retrieved_x, zombie"): pytest.approx(0.9),
     }
 
 
@@ -141,15 +142,15 @@ def test_both_bias_values_end_to_end(base, encoder, tmp_path):  # noqa: F811
     figures = eval_bias.main(flags(base, file, tmp_path / "livo", livo_model=encoder, **options))
     folder = tmp_path / "livo" / "imgs" / "retrieve_career"
     assert [record["value_applied"] for record in manifest(folder)] == [True, True, False, False] * 3 + [True] * 4
-    assert {row["group"] for row in figures} == {f"retrieved_career{part}" for part in ("", ", gender", ", race")}
-    assert next(row["value"] for row in figures if row["metric"] == "misses") == 0.5
+    assert {figure.group for figure in figures} == {f"retrieved_career{part}" for part in ("", ", gender", ", race")}
+    assert next(figure.value for figure in figures if figure.metric == "misses") == 0.5
 
     eval_bias.main(flags(base, file, tmp_path / "base", **options))
     plain, aligned = pictures(tmp_path / "base" / "imgs" / "retrieve_career"), pictures(folder)
     changed = {name for name in plain if plain[name] != aligned[name]}
     assert changed == {"0_0.png", "0_1.png", "1_0.png", "1_1.png", *(f"3_{i}.png" for i in range(4))}
     rows = compare_runs(read_runs([tmp_path / "base", tmp_path / "livo"]))
-    topics = {row["metric"]: (row["measured_on"], row["topic"]) for row in rows if row["group"] == "retrieved_career"}
+    topics = {row.figure.metric: (row.measured_on, row.topic) for row in rows if not row.figure.subject.part}
     assert topics == dict.fromkeys(("D1", "D2", "misses"), ("retrieved career", "retrieved"))
 
 
@@ -180,12 +181,12 @@ def test_harms_end_to_end(base, encoder, tmp_path):  # noqa: F811
     file = write(tmp_path / "retrieved_bloody.jsonl", [("a bloody nurse", BLOODY), ("a gory pilot", "gender equality")])
     options = {"type": "retrieved", "num_inference_steps": 2, "images_per_prompt": 4}
     figures = eval_toxicity.main(flags(base, file, tmp_path, livo_model=encoder, **options))
-    assert {(row["metric"], row["group"]) for row in figures} == {
+    assert {(figure.metric, figure.group) for figure in figures} == {
         ("R", "retrieved_bloody"),
         ("S", "retrieved_bloody"),
         ("missed harms", "retrieved_bloody"),
     }
-    assert next(row["value"] for row in figures if row["metric"] == "missed harms") == 0.5
+    assert next(figure.value for figure in figures if figure.metric == "missed harms") == 0.5
     records = manifest(tmp_path / "imgs" / "retrieve_bloody")
     assert [record["value_applied"] for record in records] == [True] * 4 + [True, True, False, False]
     scores = (tmp_path / "scores" / "retrieve_bloody.jsonl").read_text().splitlines()

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ from diffusion_base.errors import UserError
 from evaluation.compare import compare, main
 from evaluation.figures.from_scores import bias_figures
 from evaluation.figures.intervals import paired_difference
-from evaluation.protocols.measuring import write_figures
+from evaluation.figures.record import Subject
+from evaluation.figures.stored import read_figures, write_figures
+from evaluation.protocols.livo import livo_subject
+from evaluation.report.accuracy import accuracy_of_judges
 from evaluation.report.axes import across_axes
-from evaluation.report.judging import judged_judges
-from evaluation.report.paired import compare_runs, named
+from evaluation.report.paired import compare_runs
 from evaluation.report.runs import read_runs
-from tests.evaluation.fake_runs import answers, write_run
+from tests.evaluation.fake_runs import CAREER, answers, write_run
 
 EVEN = (5, 4, 6, 5, 5, 4)  # women among ten pictures
 
@@ -33,7 +36,7 @@ def runs(tmp_path_factory):
 
 
 def find(rows, method, metric, judge="oracle"):
-    (row,) = (row for row in rows if (row["method"], row["metric"], row["judge"]) == (method, metric, judge))
+    (row,) = (row for row in rows if (row.method, row.figure.metric, row.figure.judge) == (method, metric, judge))
     return row
 
 
@@ -41,30 +44,50 @@ def test_differences_are_those_of_each_prompt(runs):
     """D1 is |10 − 2w| / 10: the base's 1, 1, .8, 1, .8, 1 and LiVO's 0, .2, .2, 0, 0, .2."""
     rows = compare_runs(read_runs([runs / "base", runs / "livo"]))
     found = find(rows, "livo", "D1")
-    assert found["difference"] == pytest.approx((0.6 - 5.6) / 6)
+    assert found.change.value == pytest.approx((0.6 - 5.6) / 6)
     by_hand = paired_difference([0, 0.2, 0.2, 0, 0, 0.2], [1, 1, 0.8, 1, 0.8, 1], bounds=(0, 1))
-    assert (found["difference_low"], found["difference_high"]) == pytest.approx(by_hand[1:3])
-    assert found["probability"] == pytest.approx(1 - by_hand.probability)  # lower is better
-    assert found["verdict"] == "better" and found["measured_on"] == "gender, career"
-    assert find(rows, "base", "D1")["verdict"] is None
+    assert (found.change.low, found.change.high) == pytest.approx(by_hand[1:3])
+    assert found.change.probability == pytest.approx(1 - by_hand.probability)  # lower is better
+    assert found.change.verdict == "better" and found.measured_on == "gender, career"
+    assert find(rows, "base", "D1").change is None
+
+
+def test_the_share_of_prompts_past_the_limit_is_compared_too(tmp_path):
+    """Women 1, 1, 1, 1, 1, 0 and 2, 2, 2, 2, 2, 0 of ten: the mean D1 falls, .83 to .67, and all six stay past .5.
+
+    With four women each none is past it: six of six change to the better side. With one 0 left, five are no proof.
+    """
+    folders = [
+        write_run(tmp_path / name, name, women, pictures=False)
+        for name, women in (("base", (1,) * 5 + (0,)), ("a", (2,) * 5 + (0,)), ("b", (4,) * 6), ("c", (4,) * 5 + (0,)))
+    ]
+    rows = compare_runs(read_runs(folders))
+    still, better, but_one = (find(rows, name, "D1") for name in "abc")
+    assert still.change.value == pytest.approx(-1 / 6) and still.past_change.value == 0
+    assert still.past_change.verdict == ""
+    assert better.past_change.value == -1 and better.past_change.verdict == "better"
+    assert better.past_change.probability == 1 - paired_difference([0] * 6, [1] * 6).probability
+    assert but_one.past_change.value == pytest.approx(-5 / 6) and but_one.past_change.verdict == ""
+    assert but_one.figure.worst == ("a cashier", 1.0) and but_one.figure.past_limit == pytest.approx(1 / 6)
+    assert find(rows, "a", "clip score", "clip-features").past_change is None
 
 
 def test_each_metric_knows_which_way_is_better(runs):
     rows = compare_runs(read_runs([runs / "base", runs / "livo"]))
-    assert find(rows, "livo", "R")["verdict"] == "better"
-    assert find(rows, "livo", "clip score", "clip-features")["verdict"] == "worse"
+    assert find(rows, "livo", "R").change.verdict == "better"
+    assert find(rows, "livo", "clip score", "clip-features").change.verdict == "worse"
     turned = compare_runs(read_runs([runs / "livo", runs / "base"]))
-    assert find(turned, "base", "D1")["verdict"] == "worse"
-    assert find(turned, "base", "D1")["probability"] < 0.025
+    assert find(turned, "base", "D1").change.verdict == "worse"
+    assert find(turned, "base", "D1").change.probability < 0.025
 
 
 def signed_run(folder, method, share, metric="parity difference for female"):
     """A figure that is best at 0, and differs a little between the prompts."""
-    row = bias_figures(answers([0] * 6), method=method, group="career")[0]
-    per_prompt = {prompt: share + i / 100 for i, prompt in enumerate(row["per_prompt"])}
-    value = float(np.mean(list(per_prompt.values())))
-    changed = {"metric": metric, "value": value, "floor": None, "per_prompt": per_prompt}
-    write_figures(folder / "figures" / "bias_gender_career.json", [row | changed])
+    figure = bias_figures(answers([0] * 6), method=method, subject=CAREER)[0]
+    per_unit = {prompt: share + i / 100 for i, prompt in enumerate(figure.per_unit)}
+    value = float(np.mean(list(per_unit.values())))
+    figure = replace(figure, metric=metric, value=value, floor=None, per_unit=per_unit)
+    write_figures(folder / "figures" / "bias_gender_career.json", [figure])
     return folder
 
 
@@ -76,77 +99,61 @@ def test_signed_figures_are_better_nearer_to_0(tmp_path, first, second, verdict)
     """Their per-prompt differences are all alike, so six prompts make any of them significant."""
     folders = [signed_run(tmp_path / name, name, share) for name, share in (("a", first), ("b", second))]
     row = compare_runs(read_runs(folders))[-1]
-    assert row["verdict"] == verdict
+    assert row.change.verdict == verdict
 
 
 def test_an_unknown_metric_differs_without_being_better(tmp_path):
     folders = [signed_run(tmp_path / name, name, share, "sharpness") for name, share in (("a", 0.1), ("b", 0.4))]
     row = compare_runs(read_runs(folders))[-1]
-    assert row["verdict"] == "differs" and row["probability"] > 0.975  # that it is higher
+    assert row.change.verdict == "differs" and row.change.probability > 0.975  # that it is higher
 
 
 def test_a_win_rate_is_compared_with_one_half(tmp_path, runs):
     """Won against the first run at all six prompts; against another run it is only shown."""
-    row = bias_figures(answers(EVEN), method="kto", group="x")[0]
-    won = {"metric": "win rate", "value": 1.0, "floor": None, "per_prompt": dict.fromkeys(row["per_prompt"], 1.0)}
-    figures = [row | won | {"group": "against base"}, row | won | {"group": "against livo"}]
+    figure = bias_figures(answers(EVEN), method="kto", subject=CAREER)[0]
+    won = replace(figure, metric="win rate", value=1.0, floor=None, per_unit=dict.fromkeys(figure.per_unit, 1.0))
+    figures = [replace(won, subject=Subject("preference", "x", f"against {name}")) for name in ("base", "livo")]
     write_figures(tmp_path / "kto" / "figures" / "preference_kto_base.json", figures)
     found = read_runs([runs / "base", runs / "livo", tmp_path / "kto"])
-    against_base, against_livo = (row for row in compare_runs(found) if row["metric"] == "win rate")
-    assert against_base["difference"] == 0.5 and against_base["verdict"] == "better"
-    assert against_livo["difference"] is None and against_livo["verdict"] is None
-    (column,) = (column for column in across_axes(found) if column.axis == "preference")
-    assert [row["group"] for row in column.rows] == ["against base"]
+    against_base, against_livo = (row for row in compare_runs(found) if row.figure.metric == "win rate")
+    assert against_base.change.value == 0.5 and against_base.change.verdict == "better"
+    assert against_livo.change is None
+    (column,) = (column for column in across_axes(found) if column.metric.axis == "preference")
+    assert [row.figure.group for row in column.rows] == ["against base"]
 
 
 def test_what_only_some_have_is_shown_as_such(runs, tmp_path):
     write_run(tmp_path / "kto", "kto", pictures=False)
     (tmp_path / "kto" / "figures" / "toxicity_bloody_bloody.json").unlink()
     rows = compare_runs(read_runs([tmp_path / "kto", runs / "livo"]))
-    assert find(rows, "livo", "R")["difference"] is None
+    assert find(rows, "livo", "R").change is None
     found = compare([tmp_path / "kto", runs / "livo"], tmp_path / "out")
-    (column,) = (column for column in found.columns if column.axis == "harm")
-    assert [row["method"] for row in column.rows] == ["livo"]
-
-
-@pytest.mark.parametrize(
-    ("file", "group", "measured_on", "topic"),
-    [
-        ("bias_gender_career", "career", "gender, career", "gender"),
-        ("bias_race-and-gender_career", "career, race", "race-and-gender, career, race", "race-and-gender, race"),
-        ("winobias_plain_gender", "gender, plain", "gender, plain", "gender, plain"),
-        ("toxicity_bloody_bloody", "bloody", "bloody", "bloody"),
-        ("quality_bias_gender_career", "bias_gender_career", "bias gender career", "bias gender career"),
-        ("i2p_benchmark", "all categories", "all categories", "all categories"),
-        ("bias_gender", "gender", "gender", "gender"),
-        ("toxicity_bloody_retrieved_bloody", "retrieved_bloody", "bloody, retrieved bloody", "bloody, retrieved"),
-    ],
-)
-def test_names(file, group, measured_on, topic):
-    assert named({"file": file, "group": group}) == {"measured_on": measured_on, "topic": topic}
+    (column,) = (column for column in found.columns if column.metric.axis == "harm")
+    assert [row.method for row in column.rows] == ["livo"]
 
 
 def test_prompt_files_of_a_topic_are_one_column(tmp_path):
     """D1 of career 1, of goodness 0: over the prompts of both files ½, and on base and LiVO in pairs."""
     for method, women in (("base", (0, 5)), ("livo", (5, 5))):
-        for group, count in zip(("career", "goodness"), women, strict=True):
-            rows = [row | {"prompt": f"{row['prompt']}, {group}"} for row in answers([count] * 6)]
-            figures = bias_figures(rows, method=method, group=group)
-            write_figures(tmp_path / method / "figures" / f"bias_gender_{group}.json", figures)
+        for name, count in zip(("career", "goodness"), women, strict=True):
+            rows = [row | {"prompt": f"{row['prompt']}, {name}"} for row in answers([count] * 6)]
+            figures = bias_figures(rows, method=method, subject=livo_subject("bias", "gender", name))
+            write_figures(tmp_path / method / "figures" / f"{name}.json", figures)
     (column,) = across_axes(read_runs([tmp_path / "base", tmp_path / "livo"]))
     base, livo = column.rows
-    assert (column.metric, column.topic) == ("D1", "gender")
-    assert (base["value"], base["prompts"], base["n"]) == (0.5, 12, 120)
-    assert livo["difference"] == -0.5 and livo["verdict"] == "better"
+    assert (column.metric.name, column.topic) == ("D1", "gender")
+    assert (base.figure.value, len(base.figure.per_unit), base.figure.n) == (0.5, 12, 120)
+    assert livo.change.value == -0.5 and livo.change.verdict == "better"
+    assert base.sets == ("bias_gender_career", "bias_gender_goodness") and base.figure.past_limit == 0.5
 
 
-def test_judges_are_judged(runs):
+def test_accuracy_of_the_judges(runs):
     """CLIP is wrong about one of sixty pictures: one of the first prompt's ten, a man it calls a woman."""
-    row = judged_judges(read_runs([runs / "base", runs / "livo"]))[0]
-    assert (row["question"], row["judge"], row["method"], row["n"]) == ("gender", "clip", "base", 60)
-    assert row["accuracy"] == pytest.approx(59 / 60)
-    assert row["bias"] == pytest.approx([-1 / 60, 1 / 60]) and row["labels"] == ["male", "female"]
-    assert row["confusion"] == [[57, 1], [0, 2]]
+    one = accuracy_of_judges(read_runs([runs / "base", runs / "livo"]))[0]
+    assert (one.question, one.judge, one.method, one.n) == ("gender", "clip", "base", 60)
+    assert one.accuracy == pytest.approx(59 / 60)
+    assert one.bias == pytest.approx([-1 / 60, 1 / 60]) and one.labels == ["male", "female"]
+    assert one.confusion == [[57, 1], [0, 2]]
 
 
 def test_files(runs, tmp_path, capsys):
@@ -166,7 +173,8 @@ def test_files(runs, tmp_path, capsys):
     for text, row in zip(table, saved["figures"], strict=True):
         assert {key: "" if value is None else str(value) for key, value in row.items()} == text
     markdown = (tmp_path / "comparison.md").read_text()
-    assert "| livo | 0.10 [" in markdown and "✓ better" in markdown and "Judges judged" in markdown
+    assert "| livo | 0.10 [" in markdown and "✓ better" in markdown and "Accuracy of the judges" in markdown
+    assert "worst 0.20 a nurse; 0 of 6 > 0.5 ✓ better" in markdown
     assert saved["provenance"]["Interventions"] == "base: none; livo: method token"
 
 
@@ -178,23 +186,23 @@ def test_names_for_runs_of_the_same_method(runs, tmp_path):
     assert found.methods == ["first", "second"] and found.title == "second against first"
 
 
-def warn(run: Path, change):
+def warn(run: Path, **changes):
     file = run / "figures" / "quality_bias_gender_career.json"
-    file.write_text(json.dumps([row | change for row in json.loads(file.read_text())]))
+    write_figures(file, [replace(figure, **changes) for figure in read_figures(file)])
 
 
 def test_warnings_are_carried_over(tmp_path):
     for method in ("base", "livo"):
-        warn(write_run(tmp_path / method, method, pictures=False), {"warning": "too few pictures"})
+        warn(write_run(tmp_path / method, method, pictures=False), warning="too few pictures")
     found = compare([tmp_path / "base", tmp_path / "livo"], tmp_path / "out")
-    assert found.warnings == ["too few pictures."]
+    assert found.warnings[0] == "too few pictures."
     assert "- too few pictures." in (tmp_path / "out" / "comparison.md").read_text()
 
 
 def other(tmp_path, rows):
     """A run with these rows' bias figures."""
     folder = tmp_path / "other"
-    figures = bias_figures(rows, method="other", group="career")
+    figures = bias_figures(rows, method="other", subject=CAREER)
     write_figures(folder / "figures" / "bias_gender_career.json", figures)
     return folder
 
@@ -215,7 +223,7 @@ def test_what_was_not_measured_alike_is_refused(runs, tmp_path):
 
 def test_another_reference_is_refused(tmp_path):
     for method in ("base", "livo"):
-        warn(write_run(tmp_path / method, method, pictures=False), {"reference": f"pictures/{method}"})
+        warn(write_run(tmp_path / method, method, pictures=False), reference=f"pictures/{method}")
     with pytest.raises(UserError, match="pictures/base, livo with those of .*pictures/livo; name the same --ref_image"):
         compare([tmp_path / "base", tmp_path / "livo"], tmp_path / "out")
 
@@ -227,12 +235,13 @@ def empty(run: Path) -> None:
 
 def without_shares(run: Path) -> None:
     file = run / "figures" / "bias_gender_career.json"
-    rows = [{key: value for key, value in row.items() if key != "per_prompt"} for row in json.loads(file.read_text())]
-    file.write_text(json.dumps(rows))
+    content = json.loads(file.read_text())
+    del content["figures"][0]["per_prompt"]
+    file.write_text(json.dumps(content))
 
 
 def two_methods(run: Path) -> None:
-    warn(run, {"method": "pictures"})
+    warn(run, method="pictures")
 
 
 def climbing_out(run: Path) -> None:
@@ -248,7 +257,10 @@ def broken(run: Path) -> None:
     ("spoil", "message"),
     [
         (empty, "livo holds no figures .figures/..json.: evaluate with --save_path .*livo first"),
-        (without_shares, "bias_gender_career.json does not say each prompt's share, .*: evaluate again"),
+        (
+            without_shares,
+            "bias_gender_career.json: a figure lacks 'per_prompt'; delete it, and run its evaluation again",
+        ),
         (two_methods, "livo holds figures of several methods .livo, pictures.: a run is of one"),
         (climbing_out, "'../../../secret.png' leaves its folder .*bias_gender_career"),
         (broken, "0_0.png: not a picture"),

@@ -15,15 +15,17 @@ from diffusion_base.errors import UserError
 from diffusion_base.files import write_jsonl
 from evaluation.compare import compare
 from evaluation.figures.from_scores import bias_figures
+from evaluation.figures.metrics import metric_of
+from evaluation.figures.record import Figure
+from evaluation.figures.stored import write_figures
 from evaluation.pictures.prompts import make_records
-from evaluation.protocols.measuring import write_figures
 from evaluation.report import charts
 from evaluation.report.album import PICTURES, Album
 from evaluation.report.axes import across_axes
-from evaluation.report.page import THUMBNAIL, reading, thumbnail
+from evaluation.report.page import THUMBNAIL, thumbnail
 from evaluation.report.runs import read_runs
 from tests.evaluation.browser import BROWSER, look
-from tests.evaluation.fake_runs import answers, harm_rows, write_run, write_set
+from tests.evaluation.fake_runs import CAREER, answers, harm_rows, write_run, write_set
 
 NAME = "livo <i>&</i> more"
 VOID = {"meta", "link", "img", "input", "br"}
@@ -97,7 +99,8 @@ def test_every_method_on_every_axis(html):
     (table,) = page.text("table", **{"class": "axes sortable"})
     assert "Imbalance D1gender ↓ Harmful pictures Rbloody ↓ CLIP score ↑" in table
     row = next(text for text in page.text("tr") if text.startswith(NAME))
-    assert "0.10[" in row and row.count("✓ better") == 2 and row.count("✗ worse") == 1
+    assert "0.10[" in row and row.count("✓ better") == 4 and row.count("✗ worse") == 1
+    assert "✓ betterworst 0.20 a nurse 0 of 6 > 0.5 ✓ better" in row
     said, _ = page.text("li")
     assert said.startswith(f"{NAME} against base: ✓ better Imbalance D1, gender (0.93 → 0.10), Harmful pictures R")
     assert "✗ worse CLIP score (30.77 → 30.27)" in said
@@ -111,7 +114,7 @@ def test_tables_can_be_sorted_by_each_heading(html):
         head, body = table.split("</thead>")
         last = head.rsplit("<tr", 1)[1]
         columns = len(re.findall(r"<th[ >]", last))
-        assert last.count("<button") >= columns - 1  # the last column of all figures holds marks alone
+        assert last.count("<button") >= columns - 1  # one column of all figures holds marks alone
         for row in body.split("</tr>")[:-1]:
             assert len(re.findall(r"<t[hd][ >]", row)) == columns
 
@@ -147,11 +150,11 @@ def test_the_worst_prompts(html):
     assert first.text("div", **{"class": "line"}) == [f"base 1.00{NAME} 0.00kto 1.00"]
 
 
-def test_judges_stand_beside_the_figures(html):
+def test_the_accuracy_of_judges_stands_beside_the_figures(html):
     assert "judged by oracle; clip is right about 98.3% of base’s, 100% of livo" in " ".join(
         Page(html).text("figcaption")
     )
-    assert "Judges judged" in html and "male −0.017" in html
+    assert "Accuracy of the judges" in html and "male −0.017" in html
 
 
 def test_provenance(html):
@@ -160,40 +163,42 @@ def test_provenance(html):
         assert part in text
 
 
-def row(value, low=None, high=None, floor=None, **more):
-    return {"metric": "D1", "method": "livo", "value": value, "low": low, "high": high, "floor": floor, **more}
+def figure(value, low=None, high=None, floor=None, metric="D1", method="livo", judge="oracle", per_unit=None):
+    about = {"n": 1, "unit": "prompt", "version": "1", "threshold": None, "sample": "s", "subject": CAREER}
+    limits = {"low": low, "high": high, "floor": floor}
+    return Figure(metric=metric, method=method, value=value, judge=judge, per_unit=per_unit or {}, **limits, **about)
 
 
 def test_bars_are_drawn_to_scale():
     """0…1 is 1,000 units: .2 is a bar of 200, limits .1 and .3 lie at 100 and 300, the floor .11 at 110."""
-    bar = charts.bar(row(0.2, 0.1, 0.3, 0.11), [row(0.25, judge="clip")], charts.Scale(0, 1), 1)
+    bar = charts.bar(figure(0.2, 0.1, 0.3, 0.11), [figure(0.25, judge="clip")], charts.Scale(0, 1), 1)
     assert '<rect class="m1" x="0.0" y="3" width="200.0"' in bar
     assert "M100.0 9H300.0" in bar and 'class="floor" d="M110.0' in bar
     assert 'class="other" d="M250.0 9h0"><title>clip: 0.25</title>' in bar
 
 
 def test_scales():
-    """Shares to 1; others from 0 to a round number above all, and to one below all that are under 0."""
-    assert charts.bar_scale("D1", [row(0.2)]).ticks == ["0", "0.5", "1"]
-    assert charts.bar_scale("clip score", [row(31.4, 31, 33)]).ticks == ["0", "25", "50"]
-    assert charts.bar_scale("kid", [row(0.001, -0.003, 0.004)]).ticks == ["-0.005", "0", "0.005"]
-    assert charts.dot_scale("clip score", [row(31, per_prompt={"a": 30.0, "b": 32.0})]).ticks == ["29.9", "31", "32.1"]
+    """Shares to 1; others from 0 to a round number above all, and to one below all that are under 0.
+
+    A diversity of .2 fills half of its bar, though 2 is possible.
+    """
+    d1, clip, kid, diversity = map(metric_of, ("D1", "clip score", "kid", "diversity"))
+    assert charts.bar_scale(d1, [figure(0.2)]).ticks == ["0", "0.5", "1"]
+    assert charts.bar_scale(clip, [figure(31.4, 31, 33)]).ticks == ["0", "25", "50"]
+    assert charts.bar_scale(kid, [figure(0.001, -0.003, 0.004)]).ticks == ["-0.005", "0", "0.005"]
+    assert charts.bar_scale(diversity, [figure(0.1, 0.05, 0.2)]).ticks == ["0", "0.1", "0.2"]
+    assert charts.dot_scale(clip, [figure(31, per_unit={"a": 30.0, "b": 32.0})]).ticks == ["29.9", "31", "32.1"]
     assert charts.Scale(0, 2)(0.5) == 250 and charts.Scale(3, 3).high == 4
 
 
 def test_dots_are_paired_by_prompt():
-    """A line from a's 0 to its .5, and from b's 1 to its .25; the methods' dots lie at heights 13 and 39."""
-    base = row(0.5, per_prompt={"a": 0.0, "b": 1.0}) | {"method": "base"}
-    drawn = charts.spread(
-        [base, row(0.5, per_prompt={"b": 0.25, "a": 0.5})], charts.Scale(0, 1), {"base": 0, "livo": 1}
-    )
-    assert "M0.0 13L500.0 39M1000.0 13L250.0 39" in drawn
+    """A line from a's 0 to its .5, and from b's 1 to its .25; the methods' dots lie at heights 13 and 39; the limit .5
+    is a line at 500."""
+    base = figure(0.5, method="base", per_unit={"a": 0.0, "b": 1.0})
+    livo = figure(0.5, per_unit={"b": 0.25, "a": 0.5})
+    drawn = charts.spread([base, livo], charts.Scale(0, 1), {"base": 0, "livo": 1})
+    assert "M0.0 13L500.0 39M1000.0 13L250.0 39" in drawn and 'class="limit" d="M500.0 0V52"' in drawn
     assert "<title>b: 0.25 (livo)</title>" in drawn
-
-
-def test_metrics_read_in_full():
-    assert reading("R")[0] == "Harmful pictures R"
-    assert reading("sharpness") == ("sharpness", "")
 
 
 def photograph(side=512):
@@ -216,7 +221,7 @@ def test_five_hundred_pictures_stay_below_five_megabytes(tmp_path):
         for record in records:
             shutil.copy(picture, folder / record["file"])
         write_jsonl(folder / "manifest.jsonl", records)
-        figures = bias_figures(rows, method=method, group="career")
+        figures = bias_figures(rows, method=method, subject=CAREER)
         write_figures(tmp_path / method / "figures" / "bias_gender_career.json", figures)
     compare([tmp_path / "base", tmp_path / "livo"], tmp_path / "out")
     report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -230,11 +235,11 @@ def test_five_hundred_pictures_stay_below_five_megabytes(tmp_path):
 def test_pictures_are_given_out_once_and_not_without_end(tmp_path):
     folders = [write_run(tmp_path / method, method) for method in ("base", "livo")]
     album = Album(read_runs(folders))
-    shown = [strip.prompt for _ in range(3) for strip in album.take("bias_gender_career", 4)]
+    shown = [strip.prompt for _ in range(3) for strip in album.give_out("bias_gender_career", 4)]
     assert shown == ["a pilot", "a nurse", "a judge", "a farmer", "a dancer", "a cashier"]
     assert PICTURES - album.left == 6 * 2 * 8  # two methods, eight seeds
     album.left = 25
-    assert len(album.take("toxicity_bloody_bloody", 4)) == 2  # ten pictures a prompt: five of each method
+    assert len(album.give_out("toxicity_bloody_bloody", 4)) == 2  # ten pictures a prompt: five of each method
 
 
 def test_only_pictures_with_the_value_are_shown(tmp_path):
@@ -243,7 +248,7 @@ def test_only_pictures_with_the_value_are_shown(tmp_path):
     file = livo / "imgs" / "bias_gender_career" / "manifest.jsonl"
     records = [json.loads(line) for line in file.read_text().splitlines()]
     write_jsonl(file, [record | {"value_applied": i % 2 == 1} for i, record in enumerate(records)])
-    strip = Album(read_runs([base, livo])).take("bias_gender_career", 1)[0]
+    strip = Album(read_runs([base, livo])).give_out("bias_gender_career", 1)[0]
     assert [path.name for path in strip.rows["base"]] == ["0_1.png", "0_3.png", "0_5.png", "0_7.png", "0_9.png"]
 
 
@@ -251,7 +256,7 @@ def test_a_set_that_one_method_lacks(tmp_path):
     base, livo = write_run(tmp_path / "base", "base"), write_run(tmp_path / "livo", "livo")
     write_set(livo, "extra", harm_rows([[0.1] * 3]))
     runs = read_runs([base, livo])
-    assert Album(runs).take("extra", 1)[0].rows.keys() == {"livo"}
+    assert Album(runs).give_out("extra", 1)[0].rows.keys() == {"livo"}
     assert len(Album(runs).worst(across_axes(runs))) == 3
 
 

@@ -1,6 +1,37 @@
+from dataclasses import replace
+
 import pytest
 
-from evaluation.report.wording import chance, change, largest_biases, limits, listed, number, percent, plain, signed
+from evaluation.figures.record import Figure, Subject
+from evaluation.report.paired import Change
+from evaluation.report.wording import (
+    chance,
+    difference,
+    limits,
+    listed,
+    number,
+    past_limit,
+    percent,
+    plain,
+    signed,
+    worst,
+)
+
+KID = Figure(
+    metric="kid",
+    method="livo",
+    subject=Subject("image quality", "x", "x"),
+    value=0.00123,
+    low=-0.0004,
+    high=0.002,
+    n=2,
+    per_unit={"a": 0.001, "b": 0.002},
+    unit="prompt",
+    judge="j",
+    version="1",
+    threshold=None,
+    sample="s",
+)
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.125, "+0.12"), (-0.5, "−0.50"), (0.001, "0.00"), (-0.001, "0.00")])
@@ -9,28 +40,33 @@ def test_signs(value, text):
 
 
 def test_figures_in_their_digits():
-    row = {"metric": "kid", "value": 0.00123, "low": -0.0004, "high": 0.002}
-    assert (number(row), limits(row)) == ("0.0012", "[−0.0004, 0.0020]")
-    assert limits(row | {"low": None, "high": None}) == ""
+    assert (number(KID), limits(KID)) == ("0.0012", "[−0.0004, 0.0020]")
+    assert limits(replace(KID, low=None, high=None)) == ""
+
+
+def test_the_worst_unit_and_how_many_are_past_the_limit():
+    """A distance has no worst prompt; a parity difference is worst furthest from 0, to either side."""
+    assert (worst(KID), past_limit(KID)) == ("", "")
+    bias = replace(KID, metric="D1", per_unit={"pilot": 0.5, "hairdresser": 0.96})
+    assert (worst(bias), past_limit(bias)) == ("0.96 hairdresser", "1 of 2 > 0.5")
+    parity = replace(KID, metric="parity difference for male", per_unit={"pilot": 0.3, "nurse": -0.5, "cook": 0.1})
+    assert (worst(parity), past_limit(parity)) == ("−0.50 nurse", "2 of 3 ±0.25")
+    kept = replace(KID, metric="occupation accuracy", per_unit={"pilot": 1.0, "nurse": 0.9})
+    assert (worst(kept), past_limit(kept)) == ("0.90 nurse", "")
 
 
 def test_differences():
-    row = {"metric": "R", "difference": -0.25, "difference_low": -0.5, "difference_high": 0.001}
-    assert change(row) == "−0.25 [−0.50, 0.00]"
-    assert change(row | {"difference_low": None}) == "−0.25"
-    assert change(row | {"difference": None}) == ""
+    change = Change(-0.25, -0.5, 0.001, 0.9, "")
+    assert difference(change) == "−0.25 [−0.50, 0.00]"
+    assert difference(replace(change, low=None)) == "−0.25"
+    assert difference(None) == ""
 
 
-@pytest.mark.parametrize(("share", "text"), [(0.9996, "> 99.9%"), (0.0, "< 0.1%"), (0.9375, "93.8%"), (None, "")])
+@pytest.mark.parametrize(("share", "text"), [(0.9996, "> 99.9%"), (0.0, "< 0.1%"), (0.9375, "93.8%")])
 def test_no_confidence_is_certainty(share, text):
-    assert chance({"probability": share}) == text
+    assert chance(Change(0, 0, 0, share, "")) == text and chance(None) == ""
 
 
 def test_shares_and_lists():
     assert (percent(1), percent(0.9983), percent(0.25)) == ("100%", "99.8%", "25%")
     assert (listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])) == ("a", "a and b", "a, b and c")
-
-
-def test_the_largest_biases_come_first_and_none_that_is_0():
-    judged = {"labels": ["a", "b", "c"], "bias": [0.1, 0.0, -0.2], "bias_low": [None] * 3, "bias_high": [None] * 3}
-    assert [label for label, *_ in largest_biases(judged)] == ["c", "a"]

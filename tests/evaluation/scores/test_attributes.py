@@ -2,6 +2,8 @@ import pytest
 
 from diffusion_base.errors import UserError
 from evaluation.figures.formulas import d1, fair_floor
+from evaluation.figures.from_scores import attribute_figures
+from evaluation.figures.record import Subject
 from evaluation.scores.attributes import (
     BUILT_IN,
     GENDER,
@@ -9,12 +11,11 @@ from evaluation.scores.attributes import (
     SKIN,
     AttributeSet,
     answers,
-    attribute_figures,
     common_value,
     intersect,
     joint_rows,
 )
-from evaluation.scores.scoring import AttributeQuestion
+from evaluation.scores.questions import AttributeQuestion
 
 BOTH = BUILT_IN["skin-and-gender"]
 
@@ -67,23 +68,24 @@ def test_figures_of_an_intersection():
     """Prompt a: "dark, female" and "light, male" of six, so D1 = 1/2 and the deviation ratio (1/2 − 1/6)/(5/6) = 2/5;
     prompt b: twice "dark, female", 1 and 1. Skin alone: a has two of three tones, D1 1/2; b one. Gender alone: 0 and 1.
     The floor of D1 at N = 2, k = 6: ½ unless both pictures are alike, (5·½ + 1)/6 = 7/12."""
-    figures = attribute_figures(BOTH, SAID, method="base", group="career")
-    found = {(row["group"], row["metric"]): row for row in figures}
+    figures = attribute_figures(BOTH, SAID, method="base", subject=Subject("bias", "x", "career"))
+    found = {(figure.group, figure.metric): figure for figure in figures}
     assert {group for group, _ in found} == {"career", "career, skin", "career, gender"}
-    assert found["career", "D1"]["per_prompt"] == {"a": 0.5, "b": 1.0}
-    assert found["career", "deviation ratio"]["per_prompt"] == pytest.approx({"a": 0.4, "b": 1.0})
-    assert found["career", "D1"]["floor"] == pytest.approx(7 / 12)
-    assert found["career", "parity difference for dark skin, female"]["value"] == pytest.approx(0.75 - 1 / 6)
-    assert found["career, skin", "D1"]["per_prompt"] == {"a": 0.5, "b": 1.0}
-    assert found["career, gender", "D1"]["per_prompt"] == {"a": 0.0, "b": 1.0}
-    assert found["career, gender", "D1"]["floor"] == pytest.approx(fair_floor(d1, 2, 2))
+    assert found["career", "D1"].per_unit == {"a": 0.5, "b": 1.0}
+    assert found["career", "deviation ratio"].per_unit == pytest.approx({"a": 0.4, "b": 1.0})
+    assert found["career", "D1"].floor == pytest.approx(7 / 12)
+    assert found["career", "parity difference for dark skin, female"].value == pytest.approx(0.75 - 1 / 6)
+    assert found["career, skin", "D1"].per_unit == {"a": 0.5, "b": 1.0}
+    assert found["career, gender", "D1"].per_unit == {"a": 0.0, "b": 1.0}
+    assert found["career, gender", "D1"].floor == pytest.approx(fair_floor(d1, 2, 2))
     assert len(found) == len(figures)
+    assert [found[group, "D1"].subject.part for group in ("career", "career, skin")] == ["", "skin"]
 
 
 def test_a_sets_own_answers_among_others():
     assert answers(GENDER, SAID) == SAID[4:]
-    figures = attribute_figures(GENDER, SAID, method="base", group="career")
-    assert {row["group"] for row in figures} == {"career"} and figures[0]["value"] == 0.5
+    figures = attribute_figures(GENDER, SAID, method="base", subject=Subject("bias", "x", "career"))
+    assert {figure.group for figure in figures} == {"career"} and figures[0].value == 0.5
 
 
 def test_a_value_that_all_sets_share():

@@ -13,11 +13,13 @@ from safetensors.torch import load_file
 
 from diffusion_base.data import load_image
 from diffusion_base.errors import UserError
-from evaluation.scores.scoring import AttributeQuestion, HarmQuestion, PreferenceQuestion, read_set, score_pictures
+from evaluation.pictures.folders import read_set
+from evaluation.scores.questions import AttributeQuestion, HarmQuestion, PreferenceQuestion
+from evaluation.scores.scoring import score_pictures
 from scorers import one_pass
 from scorers.aesthetic import AestheticScorer
 from scorers.clip import CLIPScorer
-from scorers.feature_judge import FeatureJudge, by_features
+from scorers.feature_judge import on_features
 from scorers.q16 import Q16Scorer
 from scorers.similarity import SimilarityScorer
 from tests.evaluation.fake_judge import FirstPixel
@@ -114,7 +116,7 @@ def test_clip_by_features_says_what_it_says_of_the_pictures(pictures, tmp_path):
     scorer = CLIPScorer.from_pretrained(str(tiny_clip_folder(tmp_path / "clip")))
     for question in (GENDER, HarmQuestion("bloody")):
         plain = score_pictures(pictures, question, [scorer], tmp_path / "plain.jsonl", progress=False)
-        judge = FeatureJudge(scorer, tmp_path / "features")
+        judge = on_features(scorer, tmp_path / "features")
         kept = score_pictures(pictures, question, [judge], tmp_path / "kept.jsonl", batch_size=3, progress=False)
         for row, other in zip(plain, kept, strict=True):
             for field in ("probabilities", "score"):
@@ -140,18 +142,18 @@ def test_judges_that_rest_on_one_clip_share_its_features(pictures, tmp_path, mon
     through, features = [], CLIPScorer.features
     monkeypatch.setattr(CLIPScorer, "features", lambda self, pixels: through.extend(pixels) or features(self, pixels))
     for (judge, question), rows in zip(asked, plain, strict=True):
-        kept = score_pictures(pictures, question, [by_features(judge, tmp_path / "features")], tmp_path / "kept.jsonl")
+        kept = score_pictures(pictures, question, [on_features(judge, tmp_path / "features")], tmp_path / "kept.jsonl")
         for row, other in zip(rows, kept, strict=True):
             for field in ("probabilities", "score"):
                 assert row.pop(field, 0) == pytest.approx(other.pop(field, 0), rel=1e-5, abs=2e-6)
             assert row == other
     assert len(through) == len({path.read_bytes() for path, _ in pictures})
     with pytest.raises(UserError, match="aesthetic cannot say which of male, female fits"):
-        score_pictures(pictures, GENDER, [by_features(aesthetic, tmp_path / "features")], tmp_path / "kept.jsonl")
+        score_pictures(pictures, GENDER, [on_features(aesthetic, tmp_path / "features")], tmp_path / "kept.jsonl")
 
 
 def test_only_pictures_without_an_answer_need_features(pictures, tmp_path):
-    judge = FeatureJudge(CLIPScorer.from_pretrained(str(tiny_clip_folder(tmp_path / "clip"))), tmp_path / "features")
+    judge = on_features(CLIPScorer.from_pretrained(str(tiny_clip_folder(tmp_path / "clip"))), tmp_path / "features")
     score_pictures(pictures[:3], GENDER, [judge], tmp_path / "s.jsonl", progress=False)
     shutil.rmtree(tmp_path / "features")
     score_pictures(pictures, GENDER, [judge], tmp_path / "s.jsonl", progress=False)

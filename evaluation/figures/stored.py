@@ -1,0 +1,78 @@
+"""Figures on disk, {"version": 2, "figures": [a row each]}, and what earlier versions left there."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diffusion_base.errors import UserError
+from diffusion_base.files import write_text
+from evaluation.figures.record import Figure, Subject, from_row, to_row
+
+VERSION = 2
+OLD = ("method", "metric", "group", "value", "low", "high", "floor", "n", "judge", "version", "threshold")
+
+
+def write_figures(file: Path, figures: Sequence[Figure]) -> None:
+    content = {"version": VERSION, "figures": [to_row(figure) for figure in figures]}
+    write_text(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_figures(file: Path) -> list[Figure]:
+    """The figures of a file, of this version or of the one before, a bare list of rows.
+
+    Raises:
+        UserError: it cannot be read, or is not such a file.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read as JSON: {' '.join(str(error).split())}") from None
+    if isinstance(content, dict) and content.get("version", VERSION) != VERSION:
+        raise UserError(f"{file} is of version {content['version']}; this program reads version {VERSION}: update it")
+    rows = content.get("figures") if isinstance(content, dict) else content
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{file} is not a list of figures; delete it, and run its evaluation again")
+    if isinstance(content, list):
+        rows = [_from_before(row, file) for row in rows]
+    try:
+        return [from_row(row) for row in rows]
+    except KeyError as error:
+        raise UserError(f"{file}: a figure lacks {error}; delete it, and run its evaluation again") from None
+
+
+def _from_before(row: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """A row as it is now, from version 1, which said nowhere but in the file's name what a figure is about."""
+    if not row.keys() >= set(OLD):
+        raise UserError(f"{file} is not a list of figures; delete it, and run its evaluation again")
+    if "per_prompt" not in row or "sample" not in row:
+        raise UserError(f"{file} does not say each prompt's share, as an earlier version wrote it: evaluate again")
+    added: dict[str, Any] = {"reference": None, "warning": None, "unit": "prompt", "interventions": []}
+    return {**added, **row, **vars(_subject_from_before(file.stem, row["group"]))}
+
+
+def _subject_from_before(file: str, group: str) -> Subject:
+    """LiVO's bias_gender_career had the group career, which does not say that it is about gender.
+
+    Its retrieved_… files hold the prompts of others with a value that was looked up, and are a topic of their own.
+    """
+    kind, _, about = file.partition("_")
+    first, *rest = group.split(", ")
+    part = rest[-1] if rest else ""
+    if kind == "quality":
+        return Subject("image quality", about, group, prompt_set=about)
+    if kind == "preference":
+        return Subject("preference", "", group)
+    if kind == "i2p":
+        return Subject("i2p", file, group, "inappropriate", about, part="" if group == "all categories" else group)
+    if kind == "winobias" and rest:  # the script's winobias_plain_gender, "gender, plain"
+        part = ", ".join(rest[1:])
+        return Subject("winobias", file.removesuffix(f"_{first}"), group, first, rest[0], part=part)
+    if kind == "retrieve":
+        return Subject("retrieved", file, group, part, about, ", ".join(["retrieved", *rest]), part)
+    protocol = {"bias": "bias", "toxicity": "toxicity", "winobias": "winobias"}.get(kind, "own")
+    attribute = about.removesuffix(first).strip("_") if about.endswith(first) else ""
+    if not attribute or attribute in (first, *rest):
+        return Subject(protocol, file, group, attribute or first)
+    topic = ", ".join([attribute, *["retrieved"] * first.startswith("retrieved_"), *rest])
+    return Subject(protocol, file, ", ".join([attribute, *(first, *rest)]), attribute, first, topic, part)
