@@ -1,16 +1,13 @@
-"""Evaluation protocols on top of scorers: figures, intervals, comparison, report."""
+"""Evaluation protocols on top of scorers: figures, intervals, comparison, report.
 
-from typing import Any
+`from evaluation import evaluate, compare`: the second is the module of the command, which can be called.
+"""
 
+from typing import TYPE_CHECKING
 
-def __getattr__(name: str) -> Any:
-    """`evaluate` and `compare`, which load torch, once they are asked for."""
-    if name == "evaluate":
-        from evaluation.protocols.measuring import evaluate
+from diffusion_base.lazy import lazy
 
-        return evaluate
-    if name == "compare":
-        from evaluation.compare import compare
+if TYPE_CHECKING:
+    from evaluation.protocols.measuring import evaluate
 
-        return compare
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy(__name__, {"evaluation.protocols.measuring": ("evaluate",)})

@@ -109,6 +109,7 @@ def test_the_names_that_notebooks_import():
     assert ROOTS["value_encoder"].keys() >= {"ValueToken"} and ROOTS["value_retriever"].keys() >= {"ValueRetriever"}
     assert ROOTS["concept_vectors"].keys() >= {"ConceptVector", "FairGroup"}
     assert ROOTS["diffusion_base"].keys() >= {"load_pipeline", "generate"}
+    assert ROOTS["evaluation"].keys() >= {"evaluate"} and callable(importlib.import_module("evaluation.compare"))
 
 
 def test_packages_are_light():
