@@ -65,10 +65,10 @@ def check_conformance(
         except (TypeError, ValueError) as error:
             raise AssertionError(f"{name}: its description is no JSON ({error})") from None
 
-    base, untouched = pictures(), state_of(pipeline)
+    base, untouched = pictures(), _state_of(pipeline)
 
     def check_base(when: str) -> None:
-        now = state_of(pipeline)
+        now = _state_of(pipeline)
         changed = sorted(key for key in untouched.keys() | now.keys() if untouched.get(key) != now.get(key))
         demand(not changed, f"{when} the base is not what it was: {', '.join(changed[:3])}")
 
@@ -155,7 +155,7 @@ class _Failing(Intervention):
         return {}
 
 
-def state_of(pipeline: Pipeline) -> dict[str, Any]:
+def _state_of(pipeline: Pipeline) -> dict[str, Any]:
     """All that may be left changed, by what to call it: weights and whether they are trained, modules with all that
     they have (attention processors, for instance), hooks, the scheduler."""
     found: dict[str, Any] = {"the scheduler's configuration": dict(pipeline.scheduler.config)}

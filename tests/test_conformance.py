@@ -6,7 +6,6 @@ from concept_vectors.bottleneck import Schedule
 from concept_vectors.inference import ConceptVector, FairGroup, TwoTrajectories
 from concept_vectors.responsible_text import RULES, ResponsibleText
 from diffusion_base.conformance import check_conformance
-from diffusion_base.intervention import Wrapped
 from tests.concept_vectors.vector_files import random_vectors
 from tests.tiny import tiny_pipeline
 from tests.value_encoder.test_inference import LookUp
@@ -52,14 +51,17 @@ CASES = {
         {},
     ),
     "dealt group": (lambda: group(dealt=True), [], {"dealt": True}),
-    "two trajectories": (lambda: TwoTrajectories(vector()), [vector], {}),
+    "two trajectories": (
+        lambda: TwoTrajectories(words(rewrite=True)),
+        [lambda: words(rewrite=True)],
+        {"prompts": WORDS},
+    ),
     "responsible text": (
         words,
         [lambda: words(rewrite=True), lambda: words(dealt=True), lambda: words(rules=RULES[:2])],
         {"prompts": WORDS},
     ),
     "rewriting": (lambda: words(rewrite=True, dealt=True), [], {"prompts": WORDS, "dealt": True}),
-    "two trajectories of rewritten words": (lambda: TwoTrajectories(words(rewrite=True)), [], {"prompts": WORDS}),
     "value token": (
         token,
         [
@@ -77,7 +79,6 @@ CASES = {
         [lambda: adaptive(probability=0.5), lambda: adaptive(unpadded=True)],
         {"prompts": WORDS},
     ),
-    "wrapped": (lambda: Wrapped(token()), [], {}),
 }
 
 
