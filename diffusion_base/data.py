@@ -82,18 +82,3 @@ def to_tensor(image: Image.Image) -> Tensor:
 def mirror(pixels: Tensor) -> Tensor:
     """Left and right exchanged, (…, W)."""
     return pixels.flip(-1)
-
-
-def inside(folder: Path, file_name: str) -> Path:
-    """The path of a manifest's `file_name`, which must stay in the manifest's folder.
-
-    Raises:
-        UserError: an absolute path, one that climbs out by `..` or by a link, or no name at all.
-    """
-    folder = Path(folder)
-    if not isinstance(file_name, str) or not file_name:
-        raise UserError(f"file_name {file_name!r} in {folder}: the name of a file is needed")
-    path = folder / file_name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"file_name {file_name!r} leaves its folder {folder}")
-    return path

@@ -1,4 +1,4 @@
-"""Files read and written without torch: JSON and JSON lines, and everything whole or not at all."""
+"""Files read and written without torch: JSON and JSON lines, paths in them, and everything whole or not at all."""
 
 import json
 import os
@@ -58,6 +58,21 @@ def write_text(file: Path, text: str) -> None:
     """A text file, whole or not at all."""
     with replacing(file) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def inside(folder: Path, file_name: str) -> Path:
+    """The path of a manifest's `file_name`, which must stay in the manifest's folder.
+
+    Raises:
+        UserError: an absolute path, one that climbs out by `..` or by a link, or no name at all.
+    """
+    folder = Path(folder)
+    if not isinstance(file_name, str) or not file_name:
+        raise UserError(f"file_name {file_name!r} in {folder}: the name of a file is needed")
+    path = folder / file_name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"file_name {file_name!r} leaves its folder {folder}")
+    return path
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from accelerate.utils import gather_object
 from PIL import Image
 from tqdm import tqdm
 
-from diffusion_base.data import inside, load_image
+from diffusion_base.data import load_image
 from diffusion_base.errors import UserError
-from diffusion_base.files import disk_errors, read_jsonl, replacing, write_json, write_text
+from diffusion_base.files import disk_errors, inside, read_jsonl, replacing, write_json, write_text
 from diffusion_base.identity import same_base
 from diffusion_base.intervention import Intervention
 from diffusion_base.pipeline import Pipeline

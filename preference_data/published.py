@@ -5,9 +5,8 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from diffusion_base.data import inside
 from diffusion_base.errors import UserError
-from diffusion_base.files import read_jsonl, replacing
+from diffusion_base.files import inside, read_jsonl, replacing
 from diffusion_base.identity import digest
 from preference_data.convert import Intersections, settled
 from preference_data.schema import Choice, Labelled, is_preferred, required, text

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from diffusion_base.data import inside
 from diffusion_base.errors import UserError
-from diffusion_base.files import read_jsonl, write_jsonl
+from diffusion_base.files import inside, read_jsonl, write_jsonl
 
-# what a value retriever answers where no value fits
-NOT_APPLICABLE = ("", "not applicable", "retrieve failure")
+# what stands in a file where no value applies, and where nobody could say: values can't be called so
+NO_VALUE, FAILED = "not applicable", "retrieve failure"
+NOT_APPLICABLE = ("", NO_VALUE, FAILED)
 
 
 @dataclass(frozen=True)

@@ -116,5 +116,6 @@ def test_packages_are_light():
     """Naming a package must not load torch, nor must the retriever; heavy modules are imported when they are used."""
     lines = [f"import {package}; assert 'torch' not in sys.modules, '{package}'" for package in PACKAGES]
     lines += ["from value_retriever import ValueRetriever; ValueRetriever(backend='rule').retrieve('a nurse')"]
-    code = "\n".join(["import sys", *lines, "assert 'torch' not in sys.modules, 'ValueRetriever'"])
+    lines += ["import preference_data; [getattr(preference_data, name) for name in dir(preference_data)]"]
+    code = "\n".join(["import sys", *lines, "assert 'torch' not in sys.modules, 'retriever or records'"])
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -19,10 +19,10 @@ from tqdm import tqdm
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
 from diffusion_base.files import read_jsonl, write_jsonl
+from preference_data.schema import FAILED, NO_VALUE
 from value_retriever.answer import RetrievedValue
 from value_retriever.options import BackendOptions
 from value_retriever.retriever import ValueRetriever, is_unicode
-from value_retriever.values import FAILED, NO_VALUE
 
 PREFIX = "retrieved_"
 AT_ONCE = ("keywords", "rule", "none")  # sources that need no cache, and follow the program when that changes

@@ -9,11 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from diffusion_base.errors import UserError
 from diffusion_base.identity import digest
+from preference_data.schema import NOT_APPLICABLE
 from value_retriever.answer import Kind
 
 SHIPPED = Path(__file__).parent / "values.yaml"
-# what stands for "no value" in files; a value of that name could not be told from it
-NO_VALUE, FAILED = "not applicable", "retrieve failure"
 
 
 class Value(BaseModel):
@@ -32,7 +31,7 @@ class Value(BaseModel):
     @field_validator("statement")
     @classmethod
     def _is_a_statement(cls, statement: str) -> str:
-        if statement.strip().lower() in ("", NO_VALUE, FAILED):
+        if statement.strip().lower() in NOT_APPLICABLE:
             raise ValueError(f"{statement!r} stands for no value; take another statement")
         return statement.strip()
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffusion_base.data import inside
 from diffusion_base.errors import UserError
-from diffusion_base.files import read_jsonl
+from diffusion_base.files import inside, read_jsonl
 from diffusion_base.identity import content_keys
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")

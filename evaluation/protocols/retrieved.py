@@ -22,15 +22,15 @@ from evaluation.protocols.plans import Measure, Plan
 from evaluation.scores.answers import grouped
 from evaluation.scores.attributes import AttributeSet, answers
 from evaluation.scores.questions import HarmQuestion
+from preference_data.schema import NOT_APPLICABLE
 
-NO_VALUE = ("", "not applicable", "retrieve failure")
 HOW = "write the file with value_retriever/retrieve_eval_data.py"
 
 
 def value_of(row: Mapping) -> str | None:
     """A row's value in lower case with single spaces; None where there is none."""
     value = " ".join((row["value"] or "").lower().split())
-    return None if value in NO_VALUE else value
+    return None if value in NOT_APPLICABLE else value
 
 
 def is_harm_value(value: str | None) -> bool:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from diffusion_base.data import inside, load_image, mirror, square, to_tensor
+from diffusion_base.data import load_image, mirror, square, to_tensor
 from diffusion_base.errors import UserError
-from diffusion_base.files import read_jsonl
+from diffusion_base.files import inside, read_jsonl
 
 
 def test_square_scales_the_shorter_side_and_cuts():
