@@ -54,13 +54,7 @@ class Family(Protocol):
         """(C, h, w) of one picture's latents, at a size in pixels; None is the base's own."""
 
     def predict(
-        self,
-        pipeline: Any,
-        x_t: Tensor,
-        t: Tensor,
-        text: PromptEmbeddings,
-        size: tuple[int, int] | None = None,
-        denoiser: torch.nn.Module | None = None,
+        self, pipeline: Any, x_t: Tensor, t: Tensor, text: PromptEmbeddings, size: tuple[int, int] | None = None
     ) -> Tensor:
         """What the denoiser says, (B, C, h, w), with gradients wherever they are wanted.
 
@@ -69,7 +63,6 @@ class Family(Protocol):
             text: of B prompts.
             size: of the pictures, (height, width) in pixels, for the families whose denoiser is told; None is the
                 latents' own.
-            denoiser: instead of the pipeline's own, e.g. a copy from before the training.
         """
 
     def forward_process(self, pipeline: Any, prediction_type: str | None = None) -> ForwardProcess:

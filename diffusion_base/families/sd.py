@@ -55,14 +55,9 @@ def latent_shape(pipeline: Any, height: int | None = None, width: int | None = N
 
 
 def predict(
-    pipeline: Any,
-    x_t: Tensor,
-    t: Tensor,
-    text: PromptEmbeddings,
-    size: tuple[int, int] | None = None,
-    denoiser: nn.Module | None = None,
+    pipeline: Any, x_t: Tensor, t: Tensor, text: PromptEmbeddings, size: tuple[int, int] | None = None
 ) -> Tensor:
-    unet: Any = pipeline.unet if denoiser is None else denoiser
+    unet = pipeline.unet
     return unet(x_t.to(unet.dtype), t, text.embeds.to(unet.dtype)).sample
 
 

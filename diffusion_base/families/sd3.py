@@ -78,14 +78,9 @@ def latent_shape(pipeline: Any, height: int | None = None, width: int | None = N
 
 
 def predict(
-    pipeline: Any,
-    x_t: Tensor,
-    t: Tensor,
-    text: PromptEmbeddings,
-    size: tuple[int, int] | None = None,
-    denoiser: nn.Module | None = None,
+    pipeline: Any, x_t: Tensor, t: Tensor, text: PromptEmbeddings, size: tuple[int, int] | None = None
 ) -> Tensor:
-    transformer: Any = pipeline.transformer if denoiser is None else denoiser
+    transformer = pipeline.transformer
     assert text.pooled is not None
     return transformer(
         x_t.to(transformer.dtype), text.embeds.to(transformer.dtype), text.pooled.to(transformer.dtype), t

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from diffusers import StableDiffusionXLPipeline
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusion_base.families import sd
 from diffusion_base.families.text import PromptEmbeddings, penultimate, tokenize
@@ -51,14 +51,9 @@ def embedding_arguments(conditional: PromptEmbeddings, unconditional: PromptEmbe
 
 
 def predict(
-    pipeline: Any,
-    x_t: Tensor,
-    t: Tensor,
-    text: PromptEmbeddings,
-    size: tuple[int, int] | None = None,
-    denoiser: nn.Module | None = None,
+    pipeline: Any, x_t: Tensor, t: Tensor, text: PromptEmbeddings, size: tuple[int, int] | None = None
 ) -> Tensor:
-    unet: Any = pipeline.unet if denoiser is None else denoiser
+    unet = pipeline.unet
     height, width = size or (side * pipeline.vae_scale_factor for side in x_t.shape[2:])
     # original height and width, the crop's place, target height and width
     time_ids = torch.tensor([(height, width, 0, 0, height, width)] * len(x_t), device=x_t.device)

@@ -31,12 +31,13 @@ class DenoiserTask(TrainingTask):
 
     def __init__(self, pipeline, whole=False):
         super().__init__()
-        self.pipeline, self.unet, self.prompts, self.whole = pipeline, pipeline.unet, CachedPrompts(pipeline), whole
+        self.pipeline, self.prompts, self.whole = pipeline, CachedPrompts(pipeline), whole
+        self.denoiser = family_of(pipeline).denoiser(pipeline)
         if whole:
             self.reference = Reference(pipeline)
-            self.unet.requires_grad_(True)
+            self.denoiser.requires_grad_(True)
         else:
-            self.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"]))
+            self.denoiser.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"]))
             self.reference = Reference(pipeline, "default")
 
     def forward(self, batch):
@@ -53,9 +54,9 @@ class DenoiserTask(TrainingTask):
 
     def save(self, folder):
         if self.whole:
-            self.unet.save_pretrained(folder / "unet")
+            self.denoiser.save_pretrained(folder / "unet")
         else:
-            state = convert_state_dict_to_diffusers(get_peft_model_state_dict(self.unet))
+            state = convert_state_dict_to_diffusers(get_peft_model_state_dict(self.denoiser))
             save_file(state, folder / "pytorch_lora_weights.safetensors")
 
 
@@ -110,7 +111,7 @@ def test_a_whole_unets_average_is_exported_and_continued(tmp_path):
     task, base = DenoiserTask(tiny_pipeline(), whole=True), tiny_pipeline().unet
     train(task, Pictures(), toy_arguments(tmp_path / "whole", **options))
     exported = UNet2DConditionModel.from_pretrained(tmp_path / "whole" / "unet").state_dict()
-    trained, before = task.unet.state_dict(), base.state_dict()
+    trained, before = task.denoiser.state_dict(), base.state_dict()
     name = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
     assert len({tuple(each[name].flatten().tolist()) for each in (exported, trained, before)}) == 3
     assert all(torch.equal(tensor, before[key]) for key, tensor in task.reference.twin.state_dict().items())
@@ -118,6 +119,6 @@ def test_a_whole_unets_average_is_exported_and_continued(tmp_path):
     shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "parts" / "checkpoint-2")
     again = DenoiserTask(tiny_pipeline(), whole=True)
     train(again, Pictures(), toy_arguments(tmp_path / "parts", resume_from_checkpoint="latest", **options))
-    assert all(torch.equal(tensor, trained[key]) for key, tensor in again.unet.state_dict().items())
+    assert all(torch.equal(tensor, trained[key]) for key, tensor in again.denoiser.state_dict().items())
     parts = UNet2DConditionModel.from_pretrained(tmp_path / "parts" / "unet").state_dict()
     assert all(torch.equal(tensor, exported[key]) for key, tensor in parts.items())
