@@ -6,26 +6,29 @@
 Each repetition draws prompts from a population whose mean is known. With `--scores` the prompts of score files are such
 populations too: prompts are drawn from them with replacement, and so are the pictures of each. `--differences` does the
 same for the difference of two methods, and also says how often one is called. Beside the intervals of
-`evaluation.figures.intervals` stand those that could have been taken: Phan et al.'s (2021) and betting's (Waudby-Smith
-& Ramdas 2024; constant bets averaged over all sizes, so that the order of prompts makes no difference), which hold by
-theorem; empirical likelihood with both bounds as observations; a beta-binomial, which counts the pictures in prompts.
+`evaluation.figures.intervals` stand betting's (Waudby-Smith & Ramdas 2024; constant bets averaged over all sizes, so
+that the order of prompts makes no difference), which holds by theorem, and a beta-binomial, which counts pictures.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import betabinom
 
-from benchmarks.intervals_compared import METHODS, UNBOUNDED, Array, Limits, one_by_one
 from diffusion_base.arguments import parse
-from diffusion_base.errors import run
+from diffusion_base.errors import UserError, run
 from evaluation.figures.formulas import d1
-from evaluation.figures.intervals import paired_difference
+from evaluation.figures.intervals import mean_interval, paired_difference
 
+Array: TypeAlias = NDArray[np.float64]
+Limits: TypeAlias = tuple[Array, Array]
+TAIL = 0.025
+UNBOUNDED = (-np.inf, np.inf)
 Generator = np.random.Generator
 Size = tuple[int, int]
 RESAMPLED = 500  # figures of a prompt in score files, each of pictures drawn again
@@ -39,8 +42,8 @@ class Arguments:
     """How many samples of each population."""
     prompts: tuple[int, ...] = (8, 16, 20, 36, 200)
     """How many are in a sample."""
-    methods: tuple[str, ...] = ()
-    """By default all of them."""
+    methods: tuple[Literal["Gaffke", "bootstrap-t", "betting", "beta-binomial"], ...] = ()
+    """By default all of them; with --differences there are the first two."""
     cases: tuple[str, ...] = ()
     """Populations whose names begin so; by default all."""
     scores: list[Path] = field(default_factory=list)
@@ -97,6 +100,73 @@ POPULATIONS = {
     "0 or 1, .1": shares(1, 0.1),
     "0 or 1, .3": shares(1, 0.3),
     "0 or 1, .5": shares(1, 0.5),
+}
+
+
+def one_by_one(interval: Callable[[Any], tuple], samples: Iterable) -> Limits:
+    """Limits of each sample; the mean twice where it has none."""
+    found = [interval(sample) for sample in samples]
+    low, high = np.array([(row[1], row[2]) if row[1] is not None else (row[0], row[0]) for row in found]).T
+    return low, high
+
+
+def gaffke(samples: Array, pictures: int | None) -> Limits:
+    return one_by_one(mean_interval, samples)
+
+
+def bootstrap(samples: Array, pictures: int | None) -> Limits:
+    low, high = one_by_one(lambda sample: mean_interval(sample, bounds=UNBOUNDED, resamples=2000), samples)
+    return low.clip(0), high.clip(None, 1)
+
+
+def betting(samples: Array, pictures: int | None) -> Limits:
+    """Wealth ∫ Π (1 + b (x_i − m)) db of bets for and against a mean above m, half the stake each, under 1 / 5%."""
+    nodes, weights = np.polynomial.legendre.leggauss(32)
+    nodes, weights = (nodes + 1) / 2, weights / 2
+    log_weights = np.log(weights / 2)
+
+    def gain(m: Array) -> Array:
+        both = []
+        for outcomes, stake in ((samples - m[:, None], 1 / m), (m[:, None] - samples, 1 / (1 - m))):
+            both.append(np.log1p(stake[:, None, None] * nodes[:, None] * outcomes[:, None, :]).sum(2) + log_weights)
+        return np.logaddexp.reduce(np.concatenate(both, axis=1), axis=1) - np.log(1 / (2 * TAIL))
+
+    return bisect(gain, samples.mean(1))
+
+
+def bisect(excess: Callable[[Array], Array], inside: Array) -> Limits:
+    """Where `excess`, which falls towards `inside` and rises after it, passes 0, in (0, 1)."""
+    limits = []
+    for end in (1e-9, 1 - 1e-9):
+        out, within = np.full(len(inside), end), inside.clip(1e-9, 1 - 1e-9)
+        for _ in range(18):
+            middle = (out + within) / 2
+            beyond = excess(middle) > 0
+            out, within = np.where(beyond, middle, out), np.where(beyond, within, middle)
+        limits.append(np.where(excess(np.full(len(inside), end)) > 0, out, end))
+    return limits[0], limits[1]
+
+
+def beta_binomial(samples: Array, pictures: int | None) -> Limits | None:
+    """Rates of prompts from one beta distribution: the posterior of its mean, all means and correlations alike."""
+    if pictures is None:
+        return None
+    mean, correlation = (np.arange(200)[:, None] + 0.5) / 200, (np.arange(15) + 0.5) / 15
+    size = 1 / correlation - 1
+    log_pmf = betabinom.logpmf(np.arange(pictures + 1)[:, None, None], pictures, mean * size, (1 - mean) * size)
+    counts = np.rint(samples * pictures).astype(int)
+    tally = np.array([np.bincount(row, minlength=pictures + 1) for row in counts], dtype=float)
+    posterior = np.tensordot(tally, log_pmf, 1)
+    posterior = np.exp(posterior - posterior.max((1, 2), keepdims=True)).sum(2)
+    mass = np.cumsum(posterior, axis=1) / posterior.sum(1, keepdims=True)
+    return mean[(mass < TAIL).sum(1), 0] - 0.0025, mean[(mass < 1 - TAIL).sum(1), 0] + 0.0025
+
+
+METHODS: dict[str, Callable[..., Limits | None]] = {
+    "Gaffke": gaffke,
+    "bootstrap-t": bootstrap,
+    "betting": betting,
+    "beta-binomial": beta_binomial,
 }
 
 
@@ -177,23 +247,26 @@ def prompts_of(file: Path) -> dict[str, dict[tuple, Array]]:
 
 
 def populations_of(files: Sequence[Path]) -> dict[str, Population]:
-    found = {}
-    for metric in ("R", "D1") if files else ():
-        figures = np.stack([figure for file in files for figure in prompts_of(file)[metric].values()])
-        pairs = drawn_alike(figures, figures)
-        found[f"{metric} in files"] = Population(float(figures.mean()), lambda *of, pairs=pairs: pairs.draw(*of)[0])
+    found, read = {}, [prompts_of(file) for file in files]
+    for metric in ("R", "D1"):
+        if figures := [figure for of in read for figure in of[metric].values()]:
+            pairs = drawn_alike(np.stack(figures), np.stack(figures))
+            found[f"{metric} in files"] = Population(
+                float(np.mean(figures)), lambda *of, pairs=pairs: pairs.draw(*of)[0]
+            )
     return found
 
 
 def pairs_of(firsts: Sequence[Path], seconds: Sequence[Path]) -> dict[str, Pairs]:
     """The differences of two runs in their score files, and of two drawings from the first."""
-    found = {}
-    files = [(prompts_of(first), prompts_of(second)) for first, second in zip(firsts, seconds, strict=True)]
-    for metric in ("R", "D1") if files else ():
-        both = [(ours[metric][key], theirs[metric][key]) for ours, theirs in files for key in ours[metric]]
-        first, second = map(np.stack, zip(*both, strict=True))
-        found[f"halves, {metric} in files"] = drawn_alike(first, first)
-        found[f"{metric} in files"] = drawn_alike(second, first)
+    if len(firsts) != len(seconds):
+        raise UserError("--scores and --scores_of_second must name the same files of two runs")
+    found, read = {}, [(prompts_of(first), prompts_of(second)) for first, second in zip(firsts, seconds, strict=True)]
+    for metric in ("R", "D1"):
+        if both := [(ours[metric][key], theirs[metric][key]) for ours, theirs in read for key in ours[metric]]:
+            first, second = map(np.stack, zip(*both, strict=True))
+            found[f"halves, {metric} in files"] = drawn_alike(first, first)
+            found[f"{metric} in files"] = drawn_alike(second, first)
     return found
 
 
@@ -210,12 +283,15 @@ def drawn_alike(first: Array, second: Array) -> Pairs:
 def main(argv: Sequence[str] | None = None) -> dict[tuple[str, str, int], tuple[float, ...]]:
     """Prints a row a population and method; returns coverage, width and, of differences, how often one is called."""
     arguments = parse(Arguments, argv, prog="interval_coverage.py")
+    cases: Mapping[str, Population | Pairs]
     if arguments.differences:
         cases = PAIRS | pairs_of(arguments.scores, arguments.scores_of_second)
     else:
         cases = POPULATIONS | populations_of(arguments.scores)
     methods = PAIRED if arguments.differences else METHODS
     wanted = [name for name in cases if not arguments.cases or name.startswith(arguments.cases)]
+    if not wanted:
+        raise UserError(f"no population's name begins with {arguments.cases[0]!r}; there are {', '.join(cases)}")
     print(" " * 43 + "".join(f"{n:>18}" for n in arguments.prompts))
     found = {}
     for name in wanted:

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from benchmarks.interval_coverage import main
+from diffusion_base.errors import UserError
 
 
 @pytest.fixture
@@ -36,3 +37,10 @@ def test_differences(scores):
     assert found["equal means, 1 in 8 fails", "bootstrap-t", 8][2] > 0.15
     assert found["equal means, 1 in 8 fails", "Gaffke", 8][2] <= 0.05
     assert found["R in files", "Gaffke", 8][0] == 1  # of nothing
+
+
+def test_one_sentence_for_what_is_not_there(scores):
+    with pytest.raises(UserError, match="no population's name begins with 'rates'; there are normal, "):
+        main(["--cases", "rates"])
+    with pytest.raises(UserError, match="--scores_of_second must name the same files"):
+        main(["--differences", "--scores", scores])
