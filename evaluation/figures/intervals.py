@@ -172,22 +172,22 @@ def _weighted_means(values: Array, bounds: tuple[float, float], resamples: int, 
     off = ROUNDING + 1e-9 * (high - low)
     if values.min() < low - off or values.max() > high + off:
         raise ValueError(f"values from {values.min()} to {values.max()} are not within {low} and {high}")
-    ordered = np.sort(values)
-    weights, of_bound = _weights(len(values), resamples // 2, seed)
-    seen = (weights @ np.stack([ordered, ordered[::-1]], axis=1)).T.ravel()
-    return seen + low * of_bound, seen + high * of_bound
+    n, rows, ordered = len(values), resamples // 2, np.sort(values)
+    both, block = np.stack([ordered, ordered[::-1]], axis=1), max(1, BLOCK // n)
+    seen = np.concatenate(
+        [_weights(n, min(block, rows - start), seed + start) @ both for start in range(0, rows, block)]
+    ).T  # (2, rows)
+    # the bound weighs Beta(1, n), here evenly spaced in its quantiles; the rest is dealt among the values at random
+    of_bound = 1 - (1 - (np.arange(rows) + 0.5) / rows) ** (1 / n)
+    seen = seen * (1 - of_bound)
+    return (seen + low * of_bound).ravel(), (seen + high * of_bound).ravel()
 
 
 @lru_cache(maxsize=4)  # many figures have the same number of prompts
-def _weights(n: int, rows: int, seed: int) -> tuple[Array, Array]:
-    """Weights of n values (rows, n) and of the bound (2 · rows,): uniform among all that sum to 1.
-
-    A share of Beta(1, n) for the bound, evenly spaced in its quantiles, and the rest dealt at random.
-    """
-    of_bound = 1 - (1 - (np.arange(rows) + 0.5) / rows) ** (1 / n)
+def _weights(n: int, rows: int, seed: int) -> Array:
+    """Weights of n values, uniform among all that sum to 1: (rows, n)."""
     weights = np.random.default_rng(seed).standard_exponential((rows, n))
-    weights *= ((1 - of_bound) / weights.sum(1))[:, None]
-    return weights, np.tile(of_bound, 2)
+    return weights / weights.sum(1, keepdims=True)
 
 
 def _limits(lows: Array, highs: Array, tail: float) -> tuple[float, float]:
