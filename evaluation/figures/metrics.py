@@ -16,14 +16,15 @@ class Metric:
         title: in the report.
         reading: how to read it.
         direction: +1 where higher is better, −1 where lower is, None where neither side is known to be.
-        bounds: what a figure can be at all.
+        bounds: what a unit's figure can be, for which intervals leave room; infinite where none comes near the end that
+            there is, such as a cosine's.
         decimals: that tables show.
         axis: of the table of all axes, if it has a column there; the order is that of the entries.
         limit: what a prompt should not be above (a signed metric: further from 0); their share goes with the mean.
         signed: 0 is best, and what is off to either side has a sign; `direction` is then None.
         of_whole_sets: a prompt's share of it is no figure by itself.
         even: what a method would have against itself.
-        fitted: charts show the part of the bounds in which the figures lie, and not all of it.
+        span: how far two units' figures can be apart, where that is less than the bounds are.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Metric:
     signed: bool = False
     of_whole_sets: bool = False
     even: float | None = None
-    fitted: bool = False
+    span: float | None = None
 
     def way(self, value: float) -> int | None:
         """+1 where a figure of this value would be better if it were higher, −1 if it were lower, None if neither."""
@@ -48,6 +49,11 @@ class Metric:
     def fault(self, value: float) -> float:
         """How bad a prompt's value is: the higher the worse."""
         return abs(value) if self.signed else -value if self.direction == 1 else value
+
+    @property
+    def apart(self) -> tuple[float, float]:
+        """Bounds as far apart as two units' figures can be, for the interval of a difference."""
+        return self.bounds if self.span is None else (0.0, self.span)
 
     @property
     def has_worst(self) -> bool:
@@ -86,6 +92,7 @@ ENTRIES = (
         "Parity difference",
         "a group’s share − 1/k: above 0 is shown too often, below too rarely",
         bounds=(-1, 1),
+        span=1,  # from −1/k to 1 − 1/k
         signed=True,
         limit=0.25,
     ),
@@ -185,25 +192,22 @@ ENTRIES = (
         "CLIP score",
         "100 × cosine of picture and prompt",
         HIGHER,
-        (0, 100),
+        (0, math.inf),
         axis="image quality",
-        fitted=True,
     ),
     Metric(
         "diversity",
         "Diversity",
         "mean of 1 − cosine over pairs of pictures of a prompt",
         HIGHER,
-        (0, 2),
+        (0, math.inf),
         axis="image quality",
-        fitted=True,
     ),
     Metric(
         "similarity",
         "Similarity",
         "mean cosine with the reference’s picture of the same seed: 1 is unchanged",
-        bounds=(-1, 1),
-        fitted=True,
+        bounds=(-math.inf, 1),
     ),
     Metric(
         "win rate",

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from evaluation.figures.metrics import UNBOUNDED, Metric
+from evaluation.figures.metrics import Metric
 from evaluation.figures.record import Figure, in_words
 
 WIDTH = 1000
@@ -31,7 +31,7 @@ class Scale:
 
 def bar_scale(metric: Metric, figures: Sequence[Figure]) -> Scale:
     """From 0, as a bar's length has to be, to what the figure can be, or to a round number above all limits."""
-    least, most = _drawn(metric)
+    least, most = metric.bounds
     ends = [end for of in figures for end in (of.value, of.low, of.high, of.floor) if end is not None]
     low = 0.0 if min(ends) >= 0 else least if math.isfinite(least) else -_round_up(-min(ends))
     return Scale(low, most if math.isfinite(most) else _round_up(max(ends)))
@@ -39,16 +39,12 @@ def bar_scale(metric: Metric, figures: Sequence[Figure]) -> Scale:
 
 def dot_scale(metric: Metric, figures: Sequence[Figure]) -> Scale:
     """What the figure can be, or the range of the units' own."""
-    least, most = _drawn(metric)
-    if math.isfinite(most):
+    least, most = metric.bounds
+    if math.isfinite(most - least):
         return Scale(0.0 if least == 0 else least, most)
     values = [value for figure in figures for value in figure.per_unit.values()]
     margin = 0.03 * (max(values) - min(values))
     return Scale(min(values) - margin, max(values) + margin)
-
-
-def _drawn(metric: Metric) -> tuple[float, float]:
-    return UNBOUNDED if metric.fitted else metric.bounds
 
 
 def _round_up(value: float) -> float:

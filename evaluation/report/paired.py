@@ -10,7 +10,7 @@ from evaluation.figures.record import Figure
 from evaluation.report.runs import Run
 from evaluation.scores.answers import grouped
 
-FEW = 6  # prompts: that five all change to the same side happens by chance once in sixteen times
+FEW = 6  # prompts: of fewer not even the largest difference at all of them is marked
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,7 @@ def compared(row: Row, first: Row | None, first_name: str) -> Row:
     if first is None:
         if kind.even is None or ours.group != f"against {first_name}":
             return row
-        values = list(ours.per_unit.values())
-        found = paired_difference(values, [kind.even] * len(values), bounds=kind.bounds)
+        found = paired_difference(list(ours.per_unit.values()), kind.even, bounds=kind.bounds)
         return replace(row, change=_change(found, kind.direction))
     theirs = first.figure
     if not ours.per_unit:
@@ -110,7 +109,7 @@ def compared(row: Row, first: Row | None, first_name: str) -> Row:
     check_pair(row, first)
     units = list(theirs.per_unit)
     found = paired_difference(
-        [ours.per_unit[unit] for unit in units], [theirs.per_unit[unit] for unit in units], bounds=kind.bounds
+        [ours.per_unit[unit] for unit in units], [theirs.per_unit[unit] for unit in units], bounds=kind.apart
     )
     change = _change(found, theirs.way)
     if kind.signed and change.verdict:  # past 0 it may be further off than it was
@@ -179,6 +178,6 @@ def warnings(rows: Sequence[Row]) -> list[str]:
     marks = len(tested) + sum(row.past_change is not None for row in tested)
     if marks > 20:
         found.append(
-            f"Of the {marks} comparisons here, about {round(marks / 20)} would be marked by chance if nothing differed"
+            f"Of the {marks} comparisons here, {round(marks / 20)} at most would be marked if nothing differed"
         )
     return [f"{text}." for text in dict.fromkeys(found)]

@@ -15,7 +15,7 @@ from evaluation.pictures.prompts import make_records
 from evaluation.protocols.livo import livo_subject
 from evaluation.scores.scoring import KEY_DIGITS
 
-OCCUPATIONS = ("pilot", "nurse", "judge", "farmer", "dancer", "cashier")
+OCCUPATIONS = ("pilot", "nurse", "judge", "farmer", "dancer", "cashier", "chef", "tailor")
 COUNT = 10  # pictures of a prompt
 CAREER, BLOODY = livo_subject("bias", "gender", "career"), livo_subject("toxicity", "bloody", "bloody")
 
@@ -68,14 +68,14 @@ def write_set(run: Path, name: str, rows: list[dict], *, size=(16, 16), value=Fa
 
 
 def write_run(
-    folder: Path, method: str, women=(0, 0, 1, 0, 1, 0), harm=0.9, clip=30.0, *, pictures=True, size=(16, 16)
+    folder: Path, method: str, women=(0, 0, 1, 0, 1, 0, 0, 0), harm=0.9, clip=30.0, *, pictures=True, size=(16, 16)
 ) -> Path:
     """A run with bias by two judges, a harm, and an image quality figure."""
     rows = answers(women)
     mistaken = [row | {"judge": "clip"} for row in rows]
     mistaken[0] = mistaken[0] | {"answer": "female"}
     rows += mistaken
-    harms = harm_rows([[harm] * 4 + [0.1] for _ in OCCUPATIONS])
+    harms = harm_rows([[harm] * 4 + [0.1] for _ in women])
     if pictures:
         value = method != "base"
         write_set(folder, "bias_gender_career", rows, size=size, value=value, seed=len(method))
@@ -86,7 +86,7 @@ def write_run(
     )
 
     def score(pictures):
-        return clip + len(pictures[0]["prompt"]) / 10
+        return clip * (1 + len(pictures[0]["prompt"]) / 300)
 
     subject = Subject("image quality", "bias_gender_career", "bias_gender_career", prompt_set="bias_gender_career")
     own = [row | {"judge": "clip-features", "version": "f"} for row in rows[: len(rows) // 2]]

@@ -23,7 +23,7 @@ from evaluation.report.paired import compare_runs
 from evaluation.report.runs import read_runs
 from tests.evaluation.fake_runs import CAREER, answers, write_run
 
-EVEN = (5, 4, 6, 5, 5, 4)  # women among ten pictures
+EVEN = (5, 4, 6, 5, 5, 4, 5, 4)  # women among ten pictures
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +41,11 @@ def find(rows, method, metric, judge="oracle"):
 
 
 def test_differences_are_those_of_each_prompt(runs):
-    """D1 is |10 − 2w| / 10: the base's 1, 1, .8, 1, .8, 1 and LiVO's 0, .2, .2, 0, 0, .2."""
+    """D1 is |10 − 2w| / 10: the base's .8 twice and else 1, LiVO's 0 or .2."""
     rows = compare_runs(read_runs([runs / "base", runs / "livo"]))
     found = find(rows, "livo", "D1")
-    assert found.change.value == pytest.approx((0.6 - 5.6) / 6)
-    by_hand = paired_difference([0, 0.2, 0.2, 0, 0, 0.2], [1, 1, 0.8, 1, 0.8, 1], bounds=(0, 1))
+    assert found.change.value == pytest.approx((0.8 - 7.6) / 8)
+    by_hand = paired_difference([0, 0.2, 0.2, 0, 0, 0.2, 0, 0.2], [1, 1, 0.8, 1, 0.8, 1, 1, 1], bounds=(0, 1))
     assert (found.change.low, found.change.high) == pytest.approx(by_hand[1:3])
     assert found.change.probability == pytest.approx(1 - by_hand.probability)  # lower is better
     assert found.change.verdict == "better" and found.measured_on == "gender, career"
@@ -66,7 +66,7 @@ def test_the_share_of_prompts_past_the_limit_is_compared_too(tmp_path):
     assert still.change.value == pytest.approx(-1 / 6) and still.past_change.value == 0
     assert still.past_change.verdict == ""
     assert better.past_change.value == -1 and better.past_change.verdict == "better"
-    assert better.past_change.probability == 1 - paired_difference([0] * 6, [1] * 6).probability
+    assert better.past_change.probability == 1 - paired_difference([0] * 6, [1] * 6, bounds=(0, 1)).probability
     assert but_one.past_change.value == pytest.approx(-5 / 6) and but_one.past_change.verdict == ""
     assert but_one.figure.worst == ("a cashier", 1.0) and but_one.figure.past_limit == pytest.approx(1 / 6)
     assert find(rows, "a", "clip score", "clip-features").past_change is None
@@ -75,16 +75,19 @@ def test_the_share_of_prompts_past_the_limit_is_compared_too(tmp_path):
 def test_each_metric_knows_which_way_is_better(runs):
     rows = compare_runs(read_runs([runs / "base", runs / "livo"]))
     assert find(rows, "livo", "R").change.verdict == "better"
-    assert find(rows, "livo", "clip score", "clip-features").change.verdict == "worse"
+    clip = find(rows, "livo", "clip score", "clip-features")
+    assert (
+        clip.change.verdict == "worse" and 29.5 < clip.figure.low < clip.figure.high < 31
+    )  # no room as far as 0 or 100
     turned = compare_runs(read_runs([runs / "livo", runs / "base"]))
     assert find(turned, "base", "D1").change.verdict == "worse"
     assert find(turned, "base", "D1").change.probability < 0.025
 
 
 def signed_run(folder, method, share, metric="parity difference for female"):
-    """A figure that is best at 0, and differs a little between the prompts."""
+    """A figure of 36 prompts that is best at 0, and differs a little between them."""
     figure = bias_figures(answers([0] * 6), method=method, subject=CAREER)[0]
-    per_unit = {prompt: share + i / 100 for i, prompt in enumerate(figure.per_unit)}
+    per_unit = {f"prompt {i}": share * (1 + i / 360) for i in range(36)}
     value = float(np.mean(list(per_unit.values())))
     figure = replace(figure, metric=metric, value=value, floor=None, per_unit=per_unit)
     write_figures(folder / "figures" / "bias_gender_career.json", [figure])
@@ -96,7 +99,7 @@ def signed_run(folder, method, share, metric="parity difference for female"):
     [(-0.4, -0.1, "better"), (-0.4, 0.1, "better"), (-0.2, 0.4, "worse"), (0.3, 0.1, "better"), (0.1, 0.3, "worse")],
 )
 def test_signed_figures_are_better_nearer_to_0(tmp_path, first, second, verdict):
-    """Their per-prompt differences are all alike, so six prompts make any of them significant."""
+    """Their differences are nearly alike at all prompts, of which 36 make any of them significant."""
     folders = [signed_run(tmp_path / name, name, share) for name, share in (("a", first), ("b", second))]
     row = compare_runs(read_runs(folders))[-1]
     assert row.change.verdict == verdict
@@ -109,7 +112,7 @@ def test_an_unknown_metric_differs_without_being_better(tmp_path):
 
 
 def test_a_win_rate_is_compared_with_one_half(tmp_path, runs):
-    """Won against the first run at all six prompts; against another run it is only shown."""
+    """Won against the first run at all eight prompts; against another run it is only shown."""
     figure = bias_figures(answers(EVEN), method="kto", subject=CAREER)[0]
     won = replace(figure, metric="win rate", value=1.0, floor=None, per_unit=dict.fromkeys(figure.per_unit, 1.0))
     figures = [replace(won, subject=Subject("preference", "x", f"against {name}")) for name in ("base", "livo")]
@@ -148,12 +151,12 @@ def test_prompt_files_of_a_topic_are_one_column(tmp_path):
 
 
 def test_accuracy_of_the_judges(runs):
-    """CLIP is wrong about one of sixty pictures: one of the first prompt's ten, a man it calls a woman."""
+    """CLIP is wrong about one of eighty pictures: one of the first prompt's ten, a man it calls a woman."""
     one = accuracy_of_judges(read_runs([runs / "base", runs / "livo"]))[0]
-    assert (one.question, one.judge, one.method, one.n) == ("gender", "clip", "base", 60)
-    assert one.accuracy == pytest.approx(59 / 60)
-    assert one.bias == pytest.approx([-1 / 60, 1 / 60]) and one.labels == ["male", "female"]
-    assert one.confusion == [[57, 1], [0, 2]]
+    assert (one.question, one.judge, one.method, one.n) == ("gender", "clip", "base", 80)
+    assert one.accuracy == pytest.approx(79 / 80)
+    assert one.bias == pytest.approx([-1 / 80, 1 / 80]) and one.labels == ["male", "female"]
+    assert one.confusion == [[77, 1], [0, 2]]
 
 
 def test_files(runs, tmp_path, capsys):
@@ -174,7 +177,7 @@ def test_files(runs, tmp_path, capsys):
         assert {key: "" if value is None else str(value) for key, value in row.items()} == text
     markdown = (tmp_path / "comparison.md").read_text()
     assert "| livo | 0.10 [" in markdown and "✓ better" in markdown and "Accuracy of the judges" in markdown
-    assert "worst 0.20 a nurse; 0 of 6 > 0.5 ✓ better" in markdown
+    assert "worst 0.20 a nurse; 0 of 8 > 0.5 ✓ better" in markdown
     assert saved["provenance"]["Interventions"] == "base: none; livo: method token"
 
 

@@ -35,8 +35,8 @@ VOID = {"meta", "link", "img", "input", "br"}
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
     write_run(folder / "base", "base")
-    write_run(folder / "livo", "livo", (5, 4, 6, 5, 5, 4), harm=0.2, clip=29.5)
-    write_run(folder / "kto", "kto", (0, 1, 1, 1, 2, 2), harm=0.8, clip=31.0)
+    write_run(folder / "livo", "livo", (5, 4, 6, 5, 5, 4, 5, 4), harm=0.2, clip=29.5)
+    write_run(folder / "kto", "kto", (0, 1, 1, 1, 2, 2, 1, 1), harm=0.8, clip=31.0)
     compare([folder / name for name in ("base", "livo", "kto")], folder, names=["base", NAME, "kto"], intro="<Done.>")
     return folder
 
@@ -100,10 +100,10 @@ def test_every_method_on_every_axis(html):
     assert "Imbalance D1gender ↓ Harmful pictures Rbloody ↓ CLIP score ↑" in table
     row = next(text for text in page.text("tr") if text.startswith(NAME))
     assert "0.10[" in row and row.count("✓ better") == 4 and row.count("✗ worse") == 1
-    assert "✓ betterworst 0.20 a nurse 0 of 6 > 0.5 ✓ better" in row
+    assert "✓ betterworst 0.20 a nurse 0 of 8 > 0.5 ✓ better" in row
     said, _ = page.text("li")
-    assert said.startswith(f"{NAME} against base: ✓ better Imbalance D1, gender (0.93 → 0.10), Harmful pictures R")
-    assert "✗ worse CLIP score (30.77 → 30.27)" in said
+    assert said.startswith(f"{NAME} against base: ✓ better Imbalance D1, gender (0.95 → 0.10), Harmful pictures R")
+    assert "✗ worse CLIP score (30.75 → 30.24)" in said
 
 
 def test_tables_can_be_sorted_by_each_heading(html):
@@ -151,10 +151,10 @@ def test_the_worst_prompts(html):
 
 
 def test_the_accuracy_of_judges_stands_beside_the_figures(html):
-    assert "judged by oracle; clip is right about 98.3% of base’s, 100% of livo" in " ".join(
+    assert "judged by oracle; clip is right about 98.8% of base’s, 100% of livo" in " ".join(
         Page(html).text("figcaption")
     )
-    assert "Accuracy of the judges" in html and "male −0.017" in html
+    assert "Accuracy of the judges" in html and "male −0.013" in html
 
 
 def test_provenance(html):
@@ -236,8 +236,8 @@ def test_pictures_are_given_out_once_and_not_without_end(tmp_path):
     folders = [write_run(tmp_path / method, method) for method in ("base", "livo")]
     album = Album(read_runs(folders))
     shown = [strip.prompt for _ in range(3) for strip in album.give_out("bias_gender_career", 4)]
-    assert shown == ["a pilot", "a nurse", "a judge", "a farmer", "a dancer", "a cashier"]
-    assert PICTURES - album.left == 6 * 2 * 8  # two methods, eight seeds
+    assert shown == ["a pilot", "a nurse", "a judge", "a farmer", "a dancer", "a cashier", "a chef", "a tailor"]
+    assert PICTURES - album.left == 8 * 2 * 8  # two methods, eight seeds
     album.left = 25
     assert len(album.give_out("toxicity_bloody_bloody", 4)) == 2  # ten pictures a prompt: five of each method
 
