@@ -6,7 +6,6 @@ and processes take whole chunks: one process and many write the same bytes.
 """
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from itertools import chain
@@ -18,19 +17,11 @@ from accelerate.utils import gather_object
 from PIL import Image
 from tqdm import tqdm
 
-from diffusion_base.data import load_image
-from diffusion_base.errors import UserError
-from diffusion_base.files import disk_errors, inside, read_jsonl, replacing, write_json, write_text
-from diffusion_base.identity import same_base
+from diffusion_base.files import write_json, write_text
 from diffusion_base.intervention import Intervention
 from diffusion_base.pipeline import Pipeline
 from diffusion_base.sampling import Sampler
-
-FORMATS: dict[str, dict[str, Any]] = {
-    ".png": {"format": "PNG", "compress_level": 1},  # lossless all the same, and several times faster
-    ".jpg": {"format": "JPEG", "quality": 95},
-    ".jpeg": {"format": "JPEG", "quality": 95},
-}
+from diffusion_base.set_files import check_folder, copy_picture, fields_read, image_files, is_twin, opens, save_picture
 
 
 def generate(
@@ -144,11 +135,11 @@ def generate_set(
         UserError: a record that cannot be a picture, a folder that holds another run, a disk that takes no more.
     """
     folder = Path(output_dir)
-    files = _image_files(records, folder / images_dir)
+    files = image_files(records, folder / images_dir)
     prompts, seeds = [record["prompt"] for record in records], [record["seed"] for record in records]
     sampler = Sampler(pipeline, prompts, seeds, interventions, records, **sampling)
     identity = sampler.identity()
-    _check_folder(folder, files, identity)
+    check_folder(folder, files, identity)
     main, process, processes = True, 0, 1
     if accelerator is not None:
         main, process, processes = accelerator.is_main_process, accelerator.process_index, accelerator.num_processes
@@ -161,12 +152,12 @@ def generate_set(
         write_json(folder / "run.json", run)
         for half in (folder / images_dir).glob(".*.partial"):  # a killed process's
             half.unlink(missing_ok=True)
-        read = _fields_read(interventions)
-        for twin in [twin for twin in twins if _is_twin(twin, identity, records, read)][:1]:
+        read = fields_read(interventions)
+        for twin in [twin for twin in twins if is_twin(twin, identity, records, read)][:1]:
             for record, file in zip(records, files, strict=True):
-                _copy(twin / images_dir / record["file"], file)
+                copy_picture(twin / images_dir / record["file"], file)
     wait()
-    missing = {i for i, file in enumerate(files) if not _opens(file)}
+    missing = {i for i, file in enumerate(files) if not opens(file)}
     wait()  # and all of them miss the same
 
     unfinished = [rows for rows in _chunks(len(records), batch_size) if not missing.isdisjoint(rows)]
@@ -176,7 +167,7 @@ def generate_set(
         for rows in mine:
             for i, image in zip(rows, sampler.sample(rows), strict=True):
                 if i in missing:
-                    _save(image, files[i])
+                    save_picture(image, files[i])
                     bar.update()
 
     wait()
@@ -188,88 +179,6 @@ def generate_set(
 
 def _chunks(count: int, size: int) -> list[range]:
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-def _image_files(records: Sequence[dict], folder: Path) -> list[Path]:
-    """The path of each record's picture."""
-    files = []
-    for number, record in enumerate(records, start=1):
-        if not (isinstance(record.get("prompt"), str) and isinstance(record.get("seed"), int)):
-            raise UserError(f"record {number}: it needs a prompt (text) and a seed (a whole number): {record}")
-        files.append(inside(folder, record.get("file", "")))
-        if files[-1].suffix.lower() not in FORMATS:
-            raise UserError(f"record {number}: {record['file']!r} must end in {', '.join(FORMATS)}")
-    if len(set(files)) < len(files):
-        twice = next(file for i, file in enumerate(files) if file in files[:i])
-        raise UserError(f"two records have the same file {twice.name!r}")
-    return files
-
-
-def _check_folder(folder: Path, files: list[Path], identity: dict) -> None:
-    """Refuse a folder that holds pictures of another run."""
-    remedy = "choose another output folder, or delete this one"
-    try:
-        known = _made_as(folder, identity)
-    except FileNotFoundError:
-        if stray := next((file for file in files if file.exists()), None):
-            raise UserError(f"{stray} is there but no {folder / 'run.json'} that says what made it; {remedy}") from None
-        return
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{folder / 'run.json'} is not a generated set's; {remedy}") from None
-    different = [key for key, value in identity.items() if known.get(key) != value]
-    if different:
-        raise UserError(f"{folder} holds another run, which differs in {', '.join(different)}; {remedy}")
-
-
-def _made_as(folder: Path, identity: dict) -> dict:
-    """The identity in a set's `run.json`, as this version writes it: where former ones have the precision, and with the
-    hash that the same base has now."""
-    run = dict(json.loads((folder / "run.json").read_text(encoding="utf-8")))
-    known = {"dtype": run.get("dtype")} | run["identity"]
-    return known | ({"base": identity["base"]} if same_base(known.get("base"), identity["base"]) else {})
-
-
-def _fields_read(interventions: Sequence[Intervention]) -> set[str] | None:
-    """The fields of a record that decide its picture; None where any may."""
-    read = [intervention.reads for intervention in interventions]
-    return {"file", "prompt", "seed"}.union(*filter(None, read)) if None not in read else None
-
-
-def _is_twin(folder: Path, identity: dict, records: Sequence[dict], read: set[str] | None) -> bool:
-    """Whether a folder holds a finished set whose every picture was made as these records' are to be."""
-    try:
-        known = _made_as(folder, identity)
-        manifest = read_jsonl(folder / "manifest.jsonl")
-    except (OSError, ValueError, KeyError, TypeError, UserError):
-        return False
-
-    def deciding(rows: Sequence[dict]) -> list[dict]:
-        keys = read or {*chain.from_iterable(rows)} - {"interventions"}  # the manifest's own word
-        return [{key: row[key] for key in keys if key in row} for row in rows]
-
-    alike = known | {"records": None} == identity | {"records": None}
-    return alike and deciding(manifest) == deciding(json.loads(json.dumps(records)))
-
-
-def _copy(source: Path, file: Path) -> None:
-    """Copy a picture that is not there yet, whole or not at all."""
-    if source.is_file() and not file.exists():
-        with replacing(file) as partial:
-            shutil.copyfile(source, partial)
-
-
-def _opens(file: Path) -> bool:
-    try:
-        load_image(file)
-    except UserError:
-        return False
-    return True
-
-
-def _save(image: Image.Image, file: Path) -> None:
-    """Write a picture whole or not at all."""
-    with disk_errors(file, "the pictures made so far are kept"), replacing(file) as partial:
-        image.save(partial, **FORMATS[file.suffix.lower()])
 
 
 def _environment(pipeline: Pipeline) -> dict[str, Any]:
