@@ -3,7 +3,6 @@
 from contextlib import contextmanager
 from pathlib import Path
 
-from my_method.task import FILE
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
@@ -11,6 +10,7 @@ from diffusion_base.errors import UserError
 from diffusion_base.families import family_of
 from diffusion_base.identity import file_hash, learned_elsewhere
 from diffusion_base.intervention import Intervention
+from my_method.task import FILE
 
 
 class Lora(Intervention):

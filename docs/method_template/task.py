@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from my_method.loss import dpo_loss
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from diffusion_base.noising import noised, per_sample_error
 from diffusion_base.pipeline import Pipeline
 from diffusion_base.training.reference import Reference
 from diffusion_base.training.task import TrainingTask
+from my_method.loss import dpo_loss
 
 ADAPTER, FILE = "my_method", "my_method.safetensors"
 

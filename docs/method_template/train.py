@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from my_method.dataset import Pairs
-from my_method.task import LoraTask
-
 from diffusion_base.arguments import MAY_CHANGE, BaseArguments, Count, Positive, parse
 from diffusion_base.errors import run
 from diffusion_base.families import own_size
 from diffusion_base.latents import LatentCache
 from diffusion_base.training.arguments import TrainingArguments
 from diffusion_base.training.loop import begin, train, use_xformers
+from my_method.dataset import Pairs
+from my_method.task import LoraTask
 from preference_data import Pair, read_records
 
 

@@ -4,10 +4,12 @@ folder of its own and without an edit anywhere else."""
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -18,11 +20,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from diffusion_base import generate
 from diffusion_base.conformance import check_conformance
 from diffusion_base.errors import UserError
 from diffusion_base.files import read_jsonl
+from diffusion_base.processes import process_state
 from diffusion_base.training.tracking import read_history
-from evaluation import generate
+from evaluation.generate import main as generate_sets
 from preference_data import Pair, write_records
 from tests.tiny import tiny_folder, tiny_pipeline
 
@@ -126,7 +130,7 @@ def test_pictures_and_figures_from_the_command_lines(place, trained):
     (place / "career.jsonl").write_text('{"prompt": "a nurse"}\n{"prompt": "a pilot"}\n')
     making = ["--pretrained_model_name_or_path=base", "--intervention=my_method:whole?strength=0.5", "--device=cpu"]
     making += ["--num_inference_steps=2", "--images_per_prompt=2"]
-    generate.main([*making, "--output_dir=made", "--eval_data=career.jsonl"])
+    generate_sets([*making, "--output_dir=made", "--eval_data=career.jsonl"])
     assert len(list((place / "made").rglob("*.png"))) == 4
 
     measuring = ["--type=gender", "--eval_data=career.jsonl", "--judge=tests.evaluation.fake_judge:first-pixel"]
@@ -156,6 +160,23 @@ def test_the_loss_by_hand(my_method):
     assert figures["implicit_accuracy"].tolist() == [1, 0] and figures["drift_preferred"].tolist() == [-1, 0]
     loss[1].backward()
     torch.testing.assert_close(policy.grad, torch.tensor([0, 0.5, 0, -0.5]))
+
+
+def test_the_walk_through_s_validation(my_method):
+    """As printed there: beside the policy's pictures stand the base's, whatever is trained."""
+    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "new_method.md").read_text(), flags=re.S)
+    pipeline = tiny_pipeline()
+    make = partial(generate, num_inference_steps=2)
+    names = {"generate": make, "pipeline": pipeline, "prompts": ["a nurse"], "seeds": [0], "state": process_state()}
+    (before,) = make(pipeline, ["a nurse"], [0], progress=False)
+    names["task"] = task = my_method("task").LoraTask(pipeline, rank=2, beta=1, seed=0, frozen_dtype=torch.float32)
+    exec(snippet, names)
+    pictures = names["validate"](Path(), 0)
+    assert pictures == {"base": [before], "policy": [before]}  # a LoRA begins as nothing
+    for parameter in task.parameter_groups()[0]["params"]:
+        torch.nn.init.ones_(parameter)
+    pictures = names["validate"](Path(), 1)
+    assert pictures["base"] == [before] != pictures["policy"]
 
 
 def test_it_is_short():
