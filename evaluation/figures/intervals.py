@@ -150,7 +150,7 @@ def paired_difference(
         least, most = bounds if np.ndim(others) else (others, others)
         lows, highs = _weighted_means(differences, (bounds[0] - most, bounds[1] - least), resamples, seed)
         low, high = _limits(lows, highs, 0.025)
-        p = 2 * float(np.mean(lows <= 0 if mean > 0 else highs >= 0))
+        p = 2 * float(np.mean(lows <= 0 if mean > 0 else highs >= 0)) if mean else 1.0
     elif se == 0:
         return Difference(mean, None, None, 0.5)
     else:
