@@ -29,7 +29,7 @@ WITHOUT = {
     "torchvision": "nothing: pictures are processed by PIL",
     "torch-fidelity": "nothing: FID's Inception is scorers/inception.py, its weights a local file",
     "xformers": "--enable_xformers_memory_efficient_attention falls back to torch's attention",
-    "deepspeed": "nothing: the training loop does without",
+    "deepspeed": "no ZeRO-2 (scripts/accelerate/zero2.yaml)",
 }
 
 

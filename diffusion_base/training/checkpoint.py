@@ -117,7 +117,7 @@ def starting_point(output_dir: Path, resume: str | None) -> Path | None:
     if wanted not in existing:
         there = ", ".join(folder.name for folder in existing) or "none"
         raise UserError(f"--resume_from_checkpoint {resume}: no such checkpoint in {output_dir}; there are: {there}")
-    if later := [folder.name for folder in existing if _step(folder) > _step(wanted)]:
+    if later := [folder.name for folder in existing if steps_done(folder) > steps_done(wanted)]:
         raise UserError(f"{wanted.name} is followed by {', '.join(later)} in {output_dir}: move these away first")
     return wanted
 
@@ -234,11 +234,12 @@ def remove_leftovers(output_dir: Path) -> None:
 
 def _numbered(output_dir: Path) -> list[Path]:
     found = [folder for folder in output_dir.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", folder.name)]
-    return sorted(found, key=_step)
+    return sorted(found, key=steps_done)
 
 
-def _step(folder: Path) -> int:
-    return int(folder.name.removeprefix("checkpoint-"))
+def steps_done(folder: Path | None) -> int:
+    """The steps that a checkpoint has behind it, by its name; None has none."""
+    return int(folder.name.removeprefix("checkpoint-")) if folder else 0
 
 
 def _read_state(folder: Path) -> dict[str, Any]:

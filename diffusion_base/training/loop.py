@@ -105,7 +105,9 @@ def train(
     if task.uses_step_means:
         run["accumulation"] = arguments.gradient_accumulation_steps  # which cuts those means
     start = checkpoint.starting_point(output_dir, arguments.resume_from_checkpoint)
-    accelerator.wait_for_everyone()  # all have looked before one writes
+    steps = accelerator.gather(torch.tensor([checkpoint.steps_done(start)], device=accelerator.device))
+    if steps.unique().numel() > 1:  # and all have looked before one writes
+        raise UserError(f"--output_dir {output_dir}: the machines don't see the same folder; give one that all share")
 
     if arguments.enable_xformers_memory_efficient_attention:
         for module in task.modules():
@@ -229,6 +231,7 @@ def _accelerator(arguments: TrainingArguments) -> Accelerator:
     if arguments.allow_tf32 and torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")
     process_state()
+    sharding.check_launch(arguments.precision)
     AcceleratorState._reset_state()  # a process may train several times, each in its own precision
     accelerator = Accelerator(
         cpu=use_cpu(),

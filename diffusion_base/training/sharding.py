@@ -32,23 +32,33 @@ def wanted() -> bool:
     return launched and process_state().num_processes > 1
 
 
-def split(task: nn.Module, accelerator: Accelerator) -> None:
-    """Split what is trained over the processes where they were launched for it, each on its own device.
-
-    The parameters become others: collect them afterwards. They stay in float32, and are gathered in it: autocast
-    computes in half precision, as without splitting.
+def check_launch(precision: str) -> None:
+    """Refuse, before anything is made, what split parameters can't be trained with.
 
     Raises:
-        UserError: launched with FSDP's first version, or with fp16.
+        UserError: launched with FSDP's first version, with fp16, or with what leaves a process without weights.
     """
     if not wanted():
         return
+    for flag in ("cpu_ram_efficient_loading", "offload_params"):
+        if os.environ.get(f"FSDP_{flag}".upper(), "false").lower() == "true":
+            raise UserError(f"fsdp_{flag} can't be used here: say false, as scripts/accelerate/fsdp2.yaml does")
     if os.environ.get("FSDP_VERSION", "1") != "2":
         raise UserError(
             "FSDP's first version can't be used here: say fsdp_version: 2, as scripts/accelerate/fsdp2.yaml does"
         )
-    if accelerator.mixed_precision == "fp16":
+    if precision == "fp16":
         raise UserError("--mixed_precision fp16 can't be used with split parameters: bf16 needs no scaling")
+
+
+def split(task: nn.Module, accelerator: Accelerator) -> None:
+    """Split what is trained over the processes where they were launched for it, each with its own device.
+
+    The parameters become others: collect them afterwards. They stay in float32, and are gathered in it: autocast
+    computes in half precision, as without splitting.
+    """
+    if not wanted():
+        return
     task.to(accelerator.device)
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     frozen = {parameter for parameter in task.parameters() if not parameter.requires_grad}

@@ -43,8 +43,10 @@ def plugin(arguments: TrainingArguments) -> DeepSpeedPlugin:
     if plugin.zero_stage not in (1, 2):
         raise UserError(
             f"DeepSpeed's ZeRO stage {plugin.zero_stage} can't be used here: say zero_stage: 2, as"
-            " scripts/accelerate/zero2.yaml, or split the parameters too by scripts/accelerate/fsdp2.yaml"
+            " scripts/accelerate/zero2.yaml does, or split the parameters too by scripts/accelerate/fsdp2.yaml"
         )
+    if plugin.deepspeed_config["zero_optimization"].get("offload_optimizer", {}).get("device", "none") != "none":
+        raise UserError("offload_optimizer_device can't be used here: say none, as scripts/accelerate/zero2.yaml does")
     plugin.deepspeed_config |= {
         "train_micro_batch_size_per_gpu": arguments.train_batch_size,
         "gradient_accumulation_steps": arguments.gradient_accumulation_steps,

@@ -92,8 +92,16 @@ def in_two(folder, launch):
     run(folder / "one then two", 4, train_batch_size=1, gradient_accumulation_steps=2)
     with pytest.raises(UserError, match="--optimizer adamw"):
         run(folder / "adafactor", 4, optimizer="adafactor")
+    if (rank := os.environ["RANK"]) == "0":
+        shutil.copytree(folder / "two", folder / "seen by 0")
+    with pytest.raises(UserError, match="the machines don't see the same folder"):
+        run(folder / f"seen by {rank}", 4, train_batch_size=2)
     os.environ |= {"FSDP_VERSION": "1", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}
     with pytest.raises(UserError, match="say (fsdp_version: 2|zero_stage: 2), as scripts/accelerate/"):
+        run(folder / "refused", 4)
+    os.environ |= {"FSDP_CPU_RAM_EFFICIENT_LOADING": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}
+    os.environ["ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE"] = "cpu"
+    with pytest.raises(UserError, match="(fsdp_cpu_ram_efficient_loading|offload_optimizer_device) can't be used here"):
         run(folder / "refused", 4)
 
 
