@@ -41,7 +41,7 @@ class BaseArguments:
     """The model that everything starts from."""
 
     pretrained_model_name_or_path: Annotated[str, MAY_CHANGE] = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-    """Stable Diffusion 1.x, 2.x or XL: a diffusers folder, or a name on the hub."""
+    """Stable Diffusion 1.x, 2.x, XL or 3.x: a diffusers folder, or a name on the hub."""
     revision: Annotated[str | None, MAY_CHANGE] = None
     """Revision of the model on the hub: a branch, a tag or a commit."""
     variant: Annotated[str | None, MAY_CHANGE] = None
@@ -67,7 +67,7 @@ class SamplingArguments:
     """How pictures are made."""
 
     num_inference_steps: Count = 25
-    """Steps of DPM-Solver++."""
+    """Steps of DPM-Solver++, or of SD 3.x's own scheduler."""
     guidance_scale: Guidance = 7.5
     """Of classifier-free guidance."""
     batch_size: Count = 8

@@ -58,6 +58,11 @@ def load_pipeline(
     name = str(name_or_path)
     where = usable_device(device)
     local = Path(name).is_dir()
+    if Path(name).is_file():
+        raise UserError(
+            f"--pretrained_model_name_or_path {name} is a file, and a diffusers folder is needed; diffusers makes one: "
+            "StableDiffusionPipeline.from_single_file(file).save_pretrained(folder)"
+        )
     if not local and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise UserError(f"--pretrained_model_name_or_path {name}: there is no such folder")
     try:
@@ -72,8 +77,8 @@ def load_pipeline(
             options = {"revision": revision, "variant": variant, "cache_dir": cache_dir}
             options |= family.loading_options(index)
             load = partial(family.PIPELINE.from_pretrained, name, **options)
-            # bfloat16 keeps too little of the weights to know the base by, so that is known before
-            known_as = None if dtype in (torch.float32, torch.float16) else base_hash(load(dtype=torch.float32))
+            # bfloat16 keeps too little of the weights to know the base by, so it is known before
+            known_as = None if dtype in (torch.float32, torch.float16) else base_hash(load(dtype=torch.float16))
             pipeline = load(dtype=dtype)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         origin = "" if local else "is no folder, and from the hub it "

@@ -47,6 +47,9 @@ def test_missing_component_is_named(tmp_path, kind, missing, named):
 def test_broken_folders(tmp_path):
     with pytest.raises(UserError, match="nowhere: there is no such folder"):
         load_pipeline(tmp_path / "nowhere")
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(UserError, match="model.safetensors is a file, and a diffusers folder is needed"):
+        load_pipeline(tmp_path / "model.safetensors")
     with pytest.raises(UserError, match="cannot be loaded: .*model_index.json"):
         load_pipeline(tmp_path)
     folder = tiny_folder(tmp_path / "base")
