@@ -9,6 +9,7 @@ import socket
 from multiprocessing.process import BaseProcess
 
 import torch
+from torch.utils.data._utils import worker
 
 IMPORTED = ["diffusion_base.training.loop", "diffusion_base.generation", "transformers.models.clip.modeling_clip"]
 
@@ -55,6 +56,7 @@ def _start(environment, function, arguments, options) -> BaseProcess:
 def _run(threads, environment, function, arguments, options) -> None:
     torch.set_num_threads(threads)
     os.environ |= environment
+    worker.MP_STATUS_CHECK_INTERVAL = 0.2  # seconds until loader workers notice that their parent was killed
     # a loader's workers must be children of the process that is killed, not of the server: else they live on
     multiprocessing.set_start_method("fork", force=True)
     function(*arguments, **options)

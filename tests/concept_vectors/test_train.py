@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +21,7 @@ from diffusion_base.training.arguments import TrainingArguments
 from diffusion_base.training.loop import train
 from diffusion_base.training.tracking import read_history
 from tests.concept_vectors.concept_data import write_concept_data
+from tests.forked import in_two_processes
 from tests.tiny import tiny_folder, tiny_pipeline
 
 REPOSITORY = Path(__file__).parents[2]
@@ -137,12 +136,8 @@ def test_clipping_works(inputs, tmp_path):
 
 def test_two_processes_equal_one_with_the_doubled_batch(inputs, tmp_path):
     one = vectors_of(main(quick(inputs, tmp_path / "one")), inputs)
-    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
-    flags = quick(inputs, tmp_path / "two", "--train_batch_size=2")
-    command = [sys.executable, *launch, "--quiet", str(REPOSITORY / "concept_vectors/train.py"), *flags]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=REPOSITORY)
-    assert result.returncode == 0, result.stderr
-    assert "2 process(es)" in result.stdout
+    in_two_processes(main, quick(inputs, tmp_path / "two", "--train_batch_size=2"))
+    assert json.loads((tmp_path / "two" / "training.json").read_text())["samples_per_step"] == 2 * 2
     assert_same_up_to_rounding(vectors_of(tmp_path / "two", inputs), one)
 
 

@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
-from torch.utils.data._utils import worker
 
 from diffusion_base.noising import draw_noise
 from diffusion_base.training import checkpoint
@@ -21,7 +20,6 @@ from diffusion_base.training.arguments import TrainingArguments
 from diffusion_base.training.loop import train
 from diffusion_base.training.task import TrainingTask
 
-worker.MP_STATUS_CHECK_INTERVAL = 0.2  # seconds until loader workers notice that their parent was killed
 WIDTH = 4
 SAMPLES = 10
 

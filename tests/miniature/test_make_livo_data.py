@@ -60,5 +60,5 @@ def test_written_once_and_never_over_another_set(data, capsys, monkeypatch):
     monkeypatch.setattr(make_livo_data, "world_hash", lambda: "another")
     with pytest.raises(UserError, match="another set"):
         main(["--output_dir", str(data), "--pictures_per_side", "2"])
-    with pytest.raises(UserError, match="pictures_per_side must be"):
+    with pytest.raises(UserError, match="--pictures_per_side 0: it must be 1 or more"):
         main(["--output_dir", str(data), "--pictures_per_side", "0"])

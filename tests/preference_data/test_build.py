@@ -1,14 +1,10 @@
 """The builder from its command line, on a tiny base whose pictures a judge of colours calls by chance."""
 
 import json
-import os
 import shutil
-import socket
-import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from PIL import Image
@@ -19,8 +15,10 @@ from diffusion_base.pipeline import load_pipeline
 from preference_data.build import main
 from preference_data.published import read_livo_folder
 from scorers.thumbnail import Thumbnails
+from tests.forked import start_two_processes
 from tests.preference_data.pixel_judge import MeanColour
 from tests.tiny import tiny_folder
+from value_encoder import build_dataset
 from value_encoder.dataset import pair
 from value_encoder.train import main as train
 
@@ -203,30 +201,25 @@ def test_near_duplicates_are_dropped(base, tmp_path):
 
 
 def test_two_processes_killed_and_one_that_goes_on_write_the_bytes_of_one(base, built, tmp_path):
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
-    launch = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", f"--main_process_port={port}")
     folder = tmp_path / "set"
     work = folder / ".unfinished"
-    script = str(REPOSITORY / "value_encoder/build_dataset.py")  # its first name starts the same program
-    command = [sys.executable, *launch, "--quiet", script, *flags(base, folder)]
-    # as many threads as here: sums depend on their number
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    with (tmp_path / "log").open("w") as log:
-        process = psutil.Popen(command, env=environment, stdout=log, stderr=log)
+    processes = start_two_processes(main, flags(base, folder))
     started = time.monotonic()
     while not list((work / "answers").glob("gender.part-*.jsonl")):
-        assert process.poll() is None and time.monotonic() - started < 300, (tmp_path / "log").read_text()
+        assert all(process.is_alive() for process in processes) and time.monotonic() - started < 300
         time.sleep(0.01)
-    for one in [*process.children(recursive=True), process]:
-        one.kill()
-    process.wait()
+    for process in processes:
+        process.kill()
+        process.join()
     assert not list(folder.glob("[!.]*")), "it was killed in the middle"
     answers = next((work / "answers").glob("gender.part-*.jsonl"))
     answers.write_text(answers.read_text()[:-7])  # as a kill in the middle of a line leaves it
     main(flags(base, folder))
     assert contents(folder) == contents(built)
+
+
+def test_its_first_name_starts_the_same_program():
+    assert build_dataset.main is main and "run(main)" in Path(build_dataset.__file__).read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,3 @@
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +10,7 @@ from diffusion_base.data import load_image
 from diffusion_base.errors import UserError
 from diffusion_base.identity import content_keys
 from scorers.features import FeatureCache, extract
+from tests.forked import in_two_processes
 
 
 def middle(image):
@@ -139,32 +136,16 @@ def test_a_folder_that_takes_nothing(pictures, tmp_path):
         quick(pictures, [Mean()], tmp_path / "features")
 
 
-SCRIPT = """
-import sys
-from pathlib import Path
-from diffusion_base.identity import content_keys
-from scorers.features import extract
-from tests.scorers.test_features import Mean
-files = sorted(Path(sys.argv[1]).glob("*.png"))
-extractor = Mean()
-found, = extract(dict(zip(content_keys(files), files)), [extractor], Path(sys.argv[2]), batch_size=2, num_workers=0)
-assert len(found) == 7 and extractor.seen in (3, 4), extractor.seen
-"""
+def share(folder: Path) -> None:
+    files = sorted(folder.glob("*.png"))
+    extractor = Mean()
+    pictures = dict(zip(content_keys(files), files, strict=True))
+    (found,) = extract(pictures, [extractor], folder / "two", batch_size=2, num_workers=0)
+    assert len(found) == 7 and extractor.seen in (3, 4), extractor.seen
 
 
-@pytest.mark.slow
 def test_two_processes_share_the_work(pictures, tmp_path):
     one = quick(pictures, [Mean()], tmp_path / "one", batch_size=2)
-    (tmp_path / "script.py").write_text(SCRIPT)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launch = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", f"--main_process_port={port}")
-    subprocess.run(
-        [sys.executable, *launch, str(tmp_path / "script.py"), str(tmp_path), str(tmp_path / "two")],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
-        check=True,
-        timeout=300,
-    )
+    in_two_processes(share, tmp_path)
     two = FeatureCache(tmp_path / "two" / "mean-1").read(pictures)
     assert all(torch.equal(one[0][key], two[key]) for key in pictures)
