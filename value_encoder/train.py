@@ -144,8 +144,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     shown = [(prompt, {"value": value}) for value, prompt in named or dataset.examples(4)]
     validate = side_by_side(
         pipeline,
-        shown,
         arguments.validation,
+        shown,
         interventions=lambda: [ValueToken(task.value_encoder, pipeline=pipeline)],
     )
     return train(task, dataset, training, resolved=arguments, validate=validate)

@@ -12,9 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, send_to_device, set_seed
-from diffusers.models import UNet2DConditionModel
+from accelerate.utils import send_to_device, set_seed
 from diffusers.optimization import get_scheduler
 from torch import nn
 from tqdm import tqdm
@@ -23,12 +21,13 @@ from diffusion_base.arguments import fixed_fields, to_dict
 from diffusion_base.errors import UserError
 from diffusion_base.files import disk_errors, write_json
 from diffusion_base.noising import per_sample_generator
-from diffusion_base.processes import process_state, use_cpu
-from diffusion_base.training import checkpoint, sharding, zero2
+from diffusion_base.processes import process_state
+from diffusion_base.training import checkpoint, sharding
 from diffusion_base.training.arguments import TrainingArguments
 from diffusion_base.training.batches import BatchOrder, TrainingDataset, load_batches
 from diffusion_base.training.cpu_attention import fast_attention
 from diffusion_base.training.ema import MovingAverage
+from diffusion_base.training.launch import announce, make_accelerator, use_xformers
 from diffusion_base.training.optimizers import build_optimizer
 from diffusion_base.training.task import TrainingTask
 from diffusion_base.training.tracking import (
@@ -82,7 +81,7 @@ def train(
             checkpoint belongs to another run; the disk is full; something asked for is not installed.
     """
     resolved = resolved or arguments
-    accelerator = _accelerator(arguments)
+    accelerator = make_accelerator(arguments)
     output_dir = Path(arguments.output_dir)
     order = BatchOrder(
         len(dataset),
@@ -110,9 +109,7 @@ def train(
         raise UserError(f"--output_dir {output_dir}: the machines don't see the same folder; give one that all share")
 
     if arguments.enable_xformers_memory_efficient_attention:
-        for module in task.modules():
-            if isinstance(module, UNet2DConditionModel):
-                use_xformers(module)
+        use_xformers(task)
     _in_float32(task)
     sharding.split(task, accelerator)
     groups = _checked_groups(task)
@@ -135,7 +132,7 @@ def train(
             write_json(output_dir / "training.json", run)
             start_history(output_dir, step)
     start_trackers(accelerator, arguments, run["arguments"], step)
-    _announce(accelerator, arguments, run, start, last_step)
+    announce(accelerator, arguments, run, start, last_step)
 
     means = RunningMeans(accelerator)
     batches = load_batches(
@@ -196,15 +193,8 @@ def train(
             if arguments.checkpoints_total_limit and accelerator.is_main_process:
                 checkpoint.prune(output_dir, arguments.checkpoints_total_limit)
         if validate and (step % arguments.validation_steps == 0 or step == last_step):
-            folder = output_dir / "validation"
-            folder.mkdir(parents=True, exist_ok=True)
-            task.eval()
             with state.averaged(), sharding.runnable(task):
-                pictures = validate(folder, step) or {}
-            _train_mode(task)
-            if accelerator.is_main_process:
-                with disk_errors(folder, checkpoint.CONTINUE):
-                    log_pictures(accelerator, folder, pictures, step)
+                _show(task, validate, accelerator, output_dir / "validation", step)
 
     progress.close()
     with disk_errors(output_dir, checkpoint.CONTINUE):
@@ -216,34 +206,6 @@ def train(
     for tracker in accelerator.trackers:
         tracker.finish()
     return output_dir
-
-
-def use_xformers(unet: UNet2DConditionModel) -> None:
-    """Switch a UNet to xformers' attention, or say in one line why torch's own stays."""
-    try:
-        unet.enable_xformers_memory_efficient_attention()
-    except (ImportError, ValueError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        process_state().print(f"torch's own attention is used; xformers' is not available here: {reason}")
-
-
-def _accelerator(arguments: TrainingArguments) -> Accelerator:
-    if arguments.allow_tf32 and torch.cuda.is_available():
-        torch.set_float32_matmul_precision("high")
-    process_state()
-    sharding.check_launch(arguments.precision)
-    AcceleratorState._reset_state()  # a process may train several times, each in its own precision
-    accelerator = Accelerator(
-        cpu=use_cpu(),
-        mixed_precision="no" if zero2.wanted() else arguments.precision,
-        deepspeed_plugin=zero2.plugin(arguments) if zero2.wanted() else None,
-        gradient_accumulation_steps=arguments.gradient_accumulation_steps,
-        log_with=arguments.tracker,
-        project_dir=arguments.output_dir,
-    )
-    if accelerator.distributed_type == DistributedType.MEGATRON_LM:
-        raise UserError("Megatron-LM can't be used here: scripts/accelerate/ holds the configurations that can")
-    return accelerator
 
 
 def _in_float32(task: TrainingTask) -> None:
@@ -272,23 +234,15 @@ def _train_mode(task: nn.Module) -> None:
             module.eval()
 
 
-def _announce(
-    accelerator: Accelerator, arguments: TrainingArguments, run: dict[str, Any], start: Path | None, last_step: int
-) -> None:
-    """One line on what begins, and one on each argument that has no effect here."""
-    accelerator.print(
-        f"{f'continuing from {start.name}' if start else 'training'}: {last_step} steps of {run['samples_per_step']}"
-        f" samples out of {run['data_size']}, {accelerator.num_processes} process(es), {accelerator.device},"
-        f" mixed precision {arguments.precision}"
-    )
-    if arguments.lr_scheduler == "constant" and arguments.lr_warmup_steps:
-        accelerator.print("--lr_warmup_steps has no effect with --lr_scheduler constant (constant_with_warmup has one)")
-    if arguments.precision != arguments.mixed_precision:
-        accelerator.print(f"--mixed_precision {arguments.mixed_precision} needs a GPU: computing in float32")
-    if arguments.report_to == "wandb" != arguments.tracker:
-        accelerator.print("--report_to wandb: it is not installed (pip install wandb), so the log goes to tensorboard")
-    if arguments.resume_from_checkpoint and not start:
-        accelerator.print(f"no checkpoint in {arguments.output_dir} yet: starting at step 0")
+def _show(task: TrainingTask, validate: Validate, accelerator: Accelerator, folder: Path, step: int) -> None:
+    """Have all processes make the validation pictures; keep them and show them in the tracker."""
+    folder.mkdir(parents=True, exist_ok=True)
+    task.eval()
+    pictures = validate(folder, step) or {}
+    _train_mode(task)
+    if accelerator.is_main_process:
+        with disk_errors(folder, checkpoint.CONTINUE):
+            log_pictures(accelerator, folder, pictures, step)
 
 
 def _diverged(step: int, output_dir: Path) -> str:

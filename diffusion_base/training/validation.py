@@ -19,8 +19,8 @@ from diffusion_base.training.tracking import Validate
 
 def side_by_side(
     pipeline: Pipeline,
-    shown: Sequence[tuple[str, dict[str, Any]]],
     arguments: ValidationArguments,
+    shown: Sequence[tuple[str, dict[str, Any]]] | None = None,
     *,
     interventions: Callable[[], Sequence[Intervention]] = tuple,
     reference: Reference | None = None,
@@ -29,15 +29,18 @@ def side_by_side(
 
     Args:
         shown: prompts, each with its record: what interventions may know of the picture. Pictures are named after both.
+            None are the arguments' prompts, without records.
         interventions: what makes the aligned pictures of the state that the training has then; for a method that
             trains the pipeline itself there are none.
         reference: of a method that trains the pipeline itself: makes it the base for the left half.
 
     Returns:
-        What makes the pictures, shared among the processes; None where the arguments ask for none.
+        What makes the pictures, shared among the processes; None where there are none to make.
     """
+    if shown is None:
+        shown = [(prompt, {}) for prompt in arguments.validation_prompts]
     count = arguments.num_images_per_val_prompt
-    if not count:
+    if not (shown and count):
         return None
     rows = [(prompt, record, seed) for prompt, record in shown for seed in range(count)]
     prompts, records, seeds = (list(column) for column in zip(*rows, strict=True))

@@ -7,10 +7,9 @@ from typing import Annotated
 
 from diffusion_base.arguments import MAY_CHANGE, BaseArguments, Count, Positive, parse
 from diffusion_base.errors import run
-from diffusion_base.families import own_size
-from diffusion_base.latents import LatentCache
-from diffusion_base.training.arguments import TrainingArguments
-from diffusion_base.training.loop import begin, train, use_xformers
+from diffusion_base.training.arguments import PictureArguments, TrainingArguments, ValidationArguments
+from diffusion_base.training.loop import begin, train
+from diffusion_base.training.validation import side_by_side
 from my_method.dataset import Pairs
 from my_method.task import LoraTask
 from preference_data import Pair, read_records
@@ -20,6 +19,7 @@ from preference_data import Pair, read_records
 class Arguments:
     base: BaseArguments
     training: TrainingArguments
+    validation: ValidationArguments
     train_data: Annotated[Path, MAY_CHANGE]
     """JSON lines of pairs; see preference_data/README.md."""
     rank: Count = 4
@@ -34,14 +34,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
     training, rank, beta = arguments.training, arguments.rank, arguments.beta
     state = begin(training)
     pipeline = arguments.base.load(state.device)
-    cache = LatentCache(pipeline.vae, Path(training.output_dir, "latents"), min(own_size(pipeline)))
+    cache = PictureArguments(center_crop=True).cache(pipeline, training)
     dataset = Pairs(read_records(arguments.train_data, Pair), cache)
     task = LoraTask(pipeline, rank=rank, beta=beta, seed=training.seed, frozen_dtype=training.frozen_dtype)
     if training.gradient_checkpointing:
         task.denoiser.enable_gradient_checkpointing()
-    if training.enable_xformers_memory_efficient_attention:
-        use_xformers(task.denoiser)
-    return train(task, dataset, training, resolved=arguments)
+    validate = side_by_side(pipeline, arguments.validation, reference=task.reference)
+    return train(task, dataset, training, resolved=arguments, validate=validate)
 
 
 if __name__ == "__main__":

@@ -93,8 +93,8 @@ def test_validation_shows_the_base_beside_what_was_trained(tmp_path, whole):
     pipeline, prompts = tiny_pipeline(), (["a nurse"] * 2, [0, 1])
     base = generate(pipeline, *prompts, guidance_scale=1.0, progress=False)
     task, looks = DenoiserTask(pipeline, whole), ValidationArguments(validation_guidance_scale=1.0)
-    looks.num_images_per_val_prompt = 2
-    validate = side_by_side(pipeline, [("a nurse", {})], looks, reference=task.reference)
+    looks.validation_prompts, looks.num_images_per_val_prompt = ("a nurse",), 2
+    validate = side_by_side(pipeline, looks, reference=task.reference)
     train(task, Pictures(), toy_arguments(tmp_path, **SETTINGS), validate=validate)
     aligned = generate(pipeline, *prompts, guidance_scale=1.0, progress=False)
     for i in (0, 1):
@@ -102,7 +102,7 @@ def test_validation_shows_the_base_beside_what_was_trained(tmp_path, whole):
         assert shown == grid([[base[i], aligned[i]]]) and base[i] != aligned[i]
     history = read_history(tmp_path)
     assert [row["drift"] > 0 for row in history] == [True]  # a mean over three steps, the first without any
-    assert side_by_side(pipeline, [], ValidationArguments(num_images_per_val_prompt=0)) is None
+    assert side_by_side(pipeline, ValidationArguments()) is None  # no prompts
 
 
 def test_a_whole_unets_average_is_exported_and_continued(tmp_path):

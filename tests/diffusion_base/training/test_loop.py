@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from diffusion_base.errors import UserError
 from diffusion_base.training.batches import BatchOrder, load_batches
 from diffusion_base.training.checkpoint import complete
-from diffusion_base.training.loop import train, use_xformers
+from diffusion_base.training.launch import use_xformers
+from diffusion_base.training.loop import train
 from tests.diffusion_base import toy
 from tests.diffusion_base.toy import ToyData, ToyTask, record_gradients, run_toy, toy_arguments, weights
 from tests.tiny import tiny_pipeline

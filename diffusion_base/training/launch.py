@@ -1,0 +1,70 @@
+"""What comes before the first step: the Accelerator, xformers, and a word on what begins."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
+from diffusers.models import UNet2DConditionModel
+from torch import nn
+
+from diffusion_base.errors import UserError
+from diffusion_base.processes import process_state, use_cpu
+from diffusion_base.training import sharding, zero2
+from diffusion_base.training.arguments import TrainingArguments
+
+
+def make_accelerator(arguments: TrainingArguments) -> Accelerator:
+    """This process among those of the run, as the arguments and the launcher say.
+
+    Raises:
+        UserError: launched in a way that can't be used.
+    """
+    if arguments.allow_tf32 and torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
+    process_state()
+    sharding.check_launch(arguments.precision)
+    AcceleratorState._reset_state()  # a process may train several times, each in its own precision
+    accelerator = Accelerator(
+        cpu=use_cpu(),
+        mixed_precision="no" if zero2.wanted() else arguments.precision,
+        deepspeed_plugin=zero2.plugin(arguments) if zero2.wanted() else None,
+        gradient_accumulation_steps=arguments.gradient_accumulation_steps,
+        log_with=arguments.tracker,
+        project_dir=arguments.output_dir,
+    )
+    if accelerator.distributed_type == DistributedType.MEGATRON_LM:
+        raise UserError("Megatron-LM can't be used here: scripts/accelerate/ holds the configurations that can")
+    return accelerator
+
+
+def use_xformers(task: nn.Module) -> None:
+    """Switch the task's UNet to xformers' attention, or say in one line why torch's own stays."""
+    try:
+        for module in task.modules():
+            if isinstance(module, UNet2DConditionModel):
+                module.enable_xformers_memory_efficient_attention()
+    except (ImportError, ValueError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        process_state().print(f"torch's own attention is used; xformers' is not available here: {reason}")
+
+
+def announce(
+    accelerator: Accelerator, arguments: TrainingArguments, run: dict[str, Any], start: Path | None, last_step: int
+) -> None:
+    """One line on what begins, and one on each argument that has no effect here."""
+    accelerator.print(
+        f"{f'continuing from {start.name}' if start else 'training'}: {last_step} steps of {run['samples_per_step']}"
+        f" samples out of {run['data_size']}, {accelerator.num_processes} process(es), {accelerator.device},"
+        f" mixed precision {arguments.precision}"
+    )
+    if arguments.lr_scheduler == "constant" and arguments.lr_warmup_steps:
+        accelerator.print("--lr_warmup_steps has no effect with --lr_scheduler constant (constant_with_warmup has one)")
+    if arguments.precision != arguments.mixed_precision:
+        accelerator.print(f"--mixed_precision {arguments.mixed_precision} needs a GPU: computing in float32")
+    if arguments.report_to == "wandb" != arguments.tracker:
+        accelerator.print("--report_to wandb: it is not installed (pip install wandb), so the log goes to tensorboard")
+    if arguments.resume_from_checkpoint and not start:
+        accelerator.print(f"no checkpoint in {arguments.output_dir} yet: starting at step 0")
