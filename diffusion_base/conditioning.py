@@ -1,23 +1,22 @@
 """Prompts to embeddings, and the one place where an extra token goes: the same for training and for sampling."""
 
 from collections import OrderedDict
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from diffusion_base.families import family_of
+from diffusion_base.families import Pipeline, family_of
 from diffusion_base.families.text import PromptEmbeddings
 
 
 @torch.no_grad()
-def encode_prompts(pipeline: Any, prompts: list[str]) -> PromptEmbeddings:
+def encode_prompts(pipeline: Pipeline, prompts: list[str]) -> PromptEmbeddings:
     """Encode B prompts exactly as the pipeline itself would, bit for bit on the same batch."""
     return family_of(pipeline).encode_prompts(pipeline, prompts)
 
 
 @torch.no_grad()
-def encode_negative_prompts(pipeline: Any, prompts: list[str]) -> PromptEmbeddings:
+def encode_negative_prompts(pipeline: Pipeline, prompts: list[str]) -> PromptEmbeddings:
     """Likewise, but an empty prompt counts as unset: for SDXL that means zeros, for the others an encoded ""."""
     return family_of(pipeline).encode_negative_prompts(pipeline, prompts)
 
@@ -33,7 +32,7 @@ class CachedPrompts:
             holds 4,500 prompts of Stable Diffusion 1.5 in float32 and 1,700 of XL, in half precision twice as many.
     """
 
-    def __init__(self, pipeline: Any, limit: int = 2**30):
+    def __init__(self, pipeline: Pipeline, limit: int = 2**30):
         self.pipeline, self.limit = pipeline, limit
         self.kept: OrderedDict[str, PromptEmbeddings] = OrderedDict()
         self.size = 0

@@ -5,25 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import diffusers
 import torch
 import transformers
-from diffusers import (
-    DiffusionPipeline,
-    StableDiffusion3Pipeline,
-    StableDiffusionPipeline,
-    StableDiffusionXLPipeline,
-)
+from diffusers import DiffusionPipeline
 from safetensors import SafetensorError
 
 from diffusion_base.errors import UserError
-from diffusion_base.families import FAMILIES, known
+from diffusion_base.families import FAMILIES, Pipeline, known
 from diffusion_base.identity import base_hash, modules_of, remember_base
 from diffusion_base.processes import usable_device
-
-Pipeline: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline | StableDiffusion3Pipeline
 
 # what a component's folder must hold: one of each group; all others are models
 VOCABULARY = ("tokenizer.json", "vocab.json", "spiece.model")
@@ -60,8 +52,8 @@ def load_pipeline(
     local = Path(name).is_dir()
     if Path(name).is_file():
         raise UserError(
-            f"--pretrained_model_name_or_path {name} is a file, and a diffusers folder is needed; diffusers makes one: "
-            "StableDiffusionPipeline.from_single_file(file).save_pretrained(folder)"
+            f"--pretrained_model_name_or_path {name} is a file, and a diffusers folder is needed, such as diffusers' "
+            "from_single_file(…).save_pretrained(…) makes of it"
         )
     if not local and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise UserError(f"--pretrained_model_name_or_path {name}: there is no such folder")

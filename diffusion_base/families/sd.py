@@ -1,8 +1,8 @@
 """Stable Diffusion 1.x and 2.x: a UNet, one text encoder."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
-from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from torch import Tensor, nn
 
 from diffusion_base.families.text import PromptEmbeddings, tokenize
@@ -10,6 +10,7 @@ from diffusion_base.noising import Diffusion
 
 NAME = "Stable Diffusion 1.x and 2.x"
 PIPELINE = StableDiffusionPipeline
+WithUNet: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline
 COMPONENTS: tuple[str, ...] = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
@@ -17,16 +18,16 @@ def loading_options(index: dict[str, Any]) -> dict[str, Any]:
     return {"safety_checker": None, "requires_safety_checker": False}
 
 
-def sampling_scheduler(pipeline: Any) -> DPMSolverMultistepScheduler:
+def sampling_scheduler(pipeline: WithUNet) -> DPMSolverMultistepScheduler:
     """DPM-Solver++ (Lu et al. 2022) on the base's own noise schedule."""
     return DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
 
 
-def denoiser(pipeline: Any) -> nn.Module:
+def denoiser(pipeline: WithUNet) -> nn.Module:
     return pipeline.unet
 
 
-def encode_prompts(pipeline: Any, prompts: list[str]) -> PromptEmbeddings:
+def encode_prompts(pipeline: StableDiffusionPipeline, prompts: list[str]) -> PromptEmbeddings:
     ids = tokenize(pipeline.tokenizer, prompts)
     return PromptEmbeddings(pipeline.text_encoder(ids.to(pipeline.text_encoder.device)).last_hidden_state)
 
@@ -39,7 +40,7 @@ def embedding_arguments(conditional: PromptEmbeddings, unconditional: PromptEmbe
     return arguments if unconditional is None else arguments | {"negative_prompt_embeds": unconditional.embeds}
 
 
-def is_guided(pipeline: Any, guidance_scale: float) -> bool:
+def is_guided(pipeline: WithUNet, guidance_scale: float) -> bool:
     return guidance_scale > 1 and pipeline.unet.config.time_cond_proj_dim is None
 
 
@@ -47,7 +48,7 @@ def timestep(arguments: tuple, options: dict[str, Any]) -> Tensor:
     return arguments[1]
 
 
-def latent_shape(pipeline: Any, height: int | None = None, width: int | None = None) -> tuple[int, int, int]:
+def latent_shape(pipeline: WithUNet, height: int | None = None, width: int | None = None) -> tuple[int, int, int]:
     config, factor = pipeline.unet.config, pipeline.vae_scale_factor
     size = config.sample_size
     h, w = (size, size) if isinstance(size, int) else size
@@ -55,13 +56,17 @@ def latent_shape(pipeline: Any, height: int | None = None, width: int | None = N
 
 
 def predict(
-    pipeline: Any, x_t: Tensor, t: Tensor, text: PromptEmbeddings, size: tuple[int, int] | None = None
+    pipeline: StableDiffusionPipeline,
+    x_t: Tensor,
+    t: Tensor,
+    text: PromptEmbeddings,
+    size: tuple[int, int] | None = None,
 ) -> Tensor:
     unet = pipeline.unet
     return unet(x_t.to(unet.dtype), t, text.embeds.to(unet.dtype)).sample
 
 
-def forward_process(pipeline: Any, prediction_type: str | None = None) -> Diffusion:
+def forward_process(pipeline: WithUNet, prediction_type: str | None = None) -> Diffusion:
     scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     if prediction_type is not None:
         scheduler.register_to_config(prediction_type=prediction_type)

@@ -1,6 +1,5 @@
 """Stable Diffusion 3 and 3.5: a transformer that predicts the flow (Esser et al. 2024); two text encoders or three."""
 
-import warnings
 from typing import Any
 
 import torch
@@ -30,26 +29,20 @@ def loading_options(index: dict[str, Any]) -> dict[str, Any]:
     return {"text_encoder_3": None, "tokenizer_3": None} if without_t5 else {}
 
 
-def sampling_scheduler(pipeline: Any) -> Any:
+def sampling_scheduler(pipeline: StableDiffusion3Pipeline) -> Any:
     """The base's own: DPM-Solver++ is for diffusion."""
     return pipeline.scheduler
 
 
-def denoiser(pipeline: Any) -> nn.Module:
+def denoiser(pipeline: StableDiffusion3Pipeline) -> nn.Module:
     return pipeline.transformer
 
 
-def encode_prompts(pipeline: Any, prompts: list[str]) -> PromptEmbeddings:
-    with_t5 = pipeline.text_encoder_3 is not None
-    with warnings.catch_warnings():
-        if with_t5:  # it reads on where CLIP stops, and says what is lost
-            warnings.simplefilter("ignore")
-        ids = tokenize(pipeline.tokenizer, prompts)
-    with warnings.catch_warnings():  # what the second one cuts off was reported by the first
-        warnings.simplefilter("ignore")
-        ids_2 = tokenize(pipeline.tokenizer_2, prompts)
+def encode_prompts(pipeline: StableDiffusion3Pipeline, prompts: list[str]) -> PromptEmbeddings:
+    with_t5 = pipeline.text_encoder_3 is not None  # it reads on where CLIP stops, and warns of what is lost
+    ids = tokenize(pipeline.tokenizer, prompts, warn=not with_t5)
     first, output = penultimate(pipeline.text_encoder, ids)
-    second, output_2 = penultimate(pipeline.text_encoder_2, ids_2)
+    second, output_2 = penultimate(pipeline.text_encoder_2, tokenize(pipeline.tokenizer_2, prompts, warn=False))
     clip = torch.cat([first, second], dim=-1)
     if with_t5:
         encoder = pipeline.text_encoder_3
@@ -63,7 +56,7 @@ def encode_prompts(pipeline: Any, prompts: list[str]) -> PromptEmbeddings:
 encode_negative_prompts = encode_prompts  # an unset one is an encoded ""
 
 
-def is_guided(pipeline: Any, guidance_scale: float) -> bool:
+def is_guided(pipeline: StableDiffusion3Pipeline, guidance_scale: float) -> bool:
     return guidance_scale > 1
 
 
@@ -71,14 +64,20 @@ def timestep(arguments: tuple, options: dict[str, Any]) -> Tensor:
     return options["timestep"][0]  # one a row
 
 
-def latent_shape(pipeline: Any, height: int | None = None, width: int | None = None) -> tuple[int, int, int]:
+def latent_shape(
+    pipeline: StableDiffusion3Pipeline, height: int | None = None, width: int | None = None
+) -> tuple[int, int, int]:
     config, factor = pipeline.transformer.config, pipeline.vae_scale_factor
     side = config.sample_size * factor
     return config.in_channels, (height or side) // factor, (width or side) // factor
 
 
 def predict(
-    pipeline: Any, x_t: Tensor, t: Tensor, text: PromptEmbeddings, size: tuple[int, int] | None = None
+    pipeline: StableDiffusion3Pipeline,
+    x_t: Tensor,
+    t: Tensor,
+    text: PromptEmbeddings,
+    size: tuple[int, int] | None = None,
 ) -> Tensor:
     transformer = pipeline.transformer
     assert text.pooled is not None
@@ -87,7 +86,7 @@ def predict(
     ).sample
 
 
-def forward_process(pipeline: Any, prediction_type: str | None = None) -> RectifiedFlow:
+def forward_process(pipeline: StableDiffusion3Pipeline, prediction_type: str | None = None) -> RectifiedFlow:
     if prediction_type is not None:
         raise UserError(f"--prediction_type {prediction_type}: {NAME} predicts the flow; leave it out")
     return RectifiedFlow(FlowMatchEulerDiscreteScheduler.from_config(pipeline.scheduler.config))

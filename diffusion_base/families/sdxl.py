@@ -1,6 +1,5 @@
 """Stable Diffusion XL: a UNet that is told a pooled text embedding and the pictures' size; two text encoders."""
 
-import warnings
 from typing import Any
 
 import torch
@@ -26,17 +25,14 @@ def loading_options(index: dict[str, Any]) -> dict[str, Any]:
     return {"add_watermarker": False}
 
 
-def encode_prompts(pipeline: Any, prompts: list[str]) -> PromptEmbeddings:
+def encode_prompts(pipeline: StableDiffusionXLPipeline, prompts: list[str]) -> PromptEmbeddings:
     first, _ = penultimate(pipeline.text_encoder, tokenize(pipeline.tokenizer, prompts))
-    # the two tokenizers differ in their padding alone, so what the second one cuts off was reported by the first
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ids = tokenize(pipeline.tokenizer_2, prompts)
-    second, output = penultimate(pipeline.text_encoder_2, ids)
+    # the two tokenizers differ in their padding alone, so both cut off the same
+    second, output = penultimate(pipeline.text_encoder_2, tokenize(pipeline.tokenizer_2, prompts, warn=False))
     return PromptEmbeddings(torch.cat([first, second], dim=-1), output.text_embeds)
 
 
-def encode_negative_prompts(pipeline: Any, prompts: list[str]) -> PromptEmbeddings:
+def encode_negative_prompts(pipeline: StableDiffusionXLPipeline, prompts: list[str]) -> PromptEmbeddings:
     """An unset one is zeros, not an encoded "", unless the base's configuration says otherwise."""
     encoded = encode_prompts(pipeline, prompts)
     if encoded.pooled is None or not pipeline.config.force_zeros_for_empty_prompt:
@@ -51,7 +47,11 @@ def embedding_arguments(conditional: PromptEmbeddings, unconditional: PromptEmbe
 
 
 def predict(
-    pipeline: Any, x_t: Tensor, t: Tensor, text: PromptEmbeddings, size: tuple[int, int] | None = None
+    pipeline: StableDiffusionXLPipeline,
+    x_t: Tensor,
+    t: Tensor,
+    text: PromptEmbeddings,
+    size: tuple[int, int] | None = None,
 ) -> Tensor:
     unet = pipeline.unet
     height, width = size or (side * pipeline.vae_scale_factor for side in x_t.shape[2:])

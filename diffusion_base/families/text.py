@@ -20,16 +20,17 @@ class PromptEmbeddings:
     pooled: Tensor | None = None
 
 
-def tokenize(tokenizer: Any, prompts: list[str], length: int | None = None) -> Tensor:
-    """Token ids (B, length), padded or truncated; each truncated prompt is warned of, quoting what was lost.
+def tokenize(tokenizer: Any, prompts: list[str], length: int | None = None, *, warn: bool = True) -> Tensor:
+    """Token ids (B, length), padded or truncated.
 
     Args:
         length: None is the tokenizer's own, 77 for CLIP.
+        warn: of each truncated prompt, quoting what was lost; not where another encoder reads it or has warned.
     """
     length = length or int(tokenizer.model_max_length)
     inputs = tokenizer(prompts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
     for prompt, used in zip(prompts, inputs.attention_mask.sum(1).tolist(), strict=True):
-        if used < length:
+        if used < length or not warn:
             continue
         ids = tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
         if lost := ids[length - tokenizer.num_special_tokens_to_add() :]:  # the marks of start and end
