@@ -148,7 +148,7 @@ class Studio:
                 for record in own:
                     key = record["file"]
                     record["set"] = name
-                    want.take(record, found[want.scene.value_name][key], features[key], self.plan.duplicates_above)
+                    want.consider(record, found[want.scene.value_name][key], features[key], self.plan.duplicates_above)
 
 
 def load_judges(arguments: Arguments, scenes: Sequence[Scene], device: str) -> dict[str, tuple[Judge, Bias | Harm]]:

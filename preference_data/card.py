@@ -161,9 +161,9 @@ def reasons(rejected: Mapping[str, int], made: int) -> str:
 
 def words(card: Mapping[str, Any]) -> str:
     """The card for people."""
-    facts, kept, judged = card["facts"], card["totals"], dict[str, list[str]]()
+    facts, kept, values_of = card["facts"], card["totals"], dict[str, list[str]]()
     for value, judge in facts["judges"].items():
-        judged.setdefault(judge, []).append(value)
+        values_of.setdefault(judge, []).append(value)
     lines = [
         "# A preference set for LiVO's value encoder",
         "",
@@ -173,7 +173,7 @@ def words(card: Mapping[str, Any]) -> str:
         f"- **Base**: `{card['base']}`, hash {facts['base']}; {facts['num_inference_steps']} steps of DPM-Solver++, "
         f"guidance {facts['guidance_scale']}, precision {facts['mixed_precision']}, seed {facts['seed']}.",
         f"- **Plan**: {card['plan']}, hash {facts['plan']}, scale {facts['scale']}.",
-        *(f"- **Confirmed by** {judge}: {', '.join(values)}." for judge, values in judged.items()),
+        *(f"- **Confirmed by** {judge}: {', '.join(values)}." for judge, values in values_of.items()),
         f"- **Near duplicates** by {facts['duplicates_by']}.",
         f"- **Versions**: {', '.join(f'{name} {number}' for name, number in card['versions'].items())}.",
         "",

@@ -101,7 +101,7 @@ class Want:
             )
         return records
 
-    def take(self, record: dict, answer: Answer, feature: Tensor, duplicates_above: float | None) -> None:
+    def consider(self, record: dict, answer: Answer, feature: Tensor, duplicates_above: float | None) -> None:
         """Keep a picture, or count why not."""
         self.made += 1
         if reason := objection(self.scene.value, answer, self.shows):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from diffusion_base.errors import UserError
 from preference_data.plan import HARMFUL, HARMLESS, Bias, Harm
-from scorers.one_pass import look
+from scorers.one_pass import show
 from scorers.protocols import AttributeScorer, Judge, ToxicityScorer
 
 Answer: TypeAlias = dict[str, float]  # a bias: each group's probability; a harm: the score and the judge's threshold
@@ -36,8 +36,8 @@ def ask(judge: Judge, value: Bias | Harm, images: Sequence[Image.Image], prompts
 
 def described(judge: Judge, value: Bias | Harm) -> str:
     """Name and version of a judge, and the threshold by which a harm counts."""
-    by = f" above {judge.threshold}" if isinstance(value, Harm) and isinstance(judge, ToxicityScorer) else ""
-    return f"{judge.name} {judge.version}{by}"
+    threshold = f" above {judge.threshold}" if isinstance(value, Harm) and isinstance(judge, ToxicityScorer) else ""
+    return f"{judge.name} {judge.version}{threshold}"
 
 
 def verdict(value: Bias | Harm, answer: Answer) -> str:
@@ -82,7 +82,7 @@ class Asked:
     def lacks(self, key: str) -> bool:
         return key in self.prompts and key not in self.known
 
-    def take(self, keys: Sequence[str], prepared: Sequence[Any]) -> None:
+    def view(self, keys: Sequence[str], prepared: Sequence[Any]) -> None:
         answers = ask(self.judge, self.value, prepared, [self.prompts[key] for key in keys])
         rows = ({"file": key, "answer": answer} for key, answer in zip(keys, answers, strict=True))
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -120,12 +120,12 @@ def answers(
         judges: each value's judge, and the value.
         folder: where answers are kept.
         others: further viewers that are shown the same pictures.
-        options: of `look`.
+        options: of `show`.
 
     Returns:
         For each value's name the answers by file.
     """
     viewers = [Asked(*judges[name], folder, name, prompts, process) for name, prompts in asked.items()]
     files = dict.fromkeys(file for prompts in asked.values() for file in prompts)
-    look({file: pictures / file for file in files}, [*viewers, *others], **options)
+    show({file: pictures / file for file in files}, [*viewers, *others], **options)
     return {viewer.name: viewer.read() for viewer in viewers}

@@ -17,7 +17,7 @@ from diffusion_base.errors import UserError
 from diffusion_base.files import disk_errors, replacing
 from diffusion_base.identity import digest, model_version
 from scorers.clip import CLIPScorer
-from scorers.one_pass import look
+from scorers.one_pass import show
 
 
 class FeatureExtractor(Protocol):
@@ -61,7 +61,7 @@ def extract(
 ) -> list[dict[str, Tensor]]:
     """The features of every picture by every extractor, from `folder` where it has them.
 
-    Several processes share the work, and a batch is kept as soon as it is done: see `look`.
+    Several processes share the work, and a batch is kept as soon as it is done: see `show`.
 
     Args:
         pictures: files by the key of their content, from `content_keys`.
@@ -76,7 +76,7 @@ def extract(
         UserError: a picture is missing or broken, or the folder cannot be written.
     """
     viewers = [FeatureViewer(extractor, folder, pictures) for extractor in extractors]
-    look(pictures, viewers, batch_size=batch_size, num_workers=num_workers, name="features", progress=progress)
+    show(pictures, viewers, batch_size=batch_size, num_workers=num_workers, name="features", progress=progress)
     return [viewer.all_rows() for viewer in viewers]
 
 
@@ -91,7 +91,7 @@ class FeatureViewer:
     def lacks(self, key: str) -> bool:
         return key in self.wanted and key not in self.rows
 
-    def take(self, keys: Sequence[str], prepared: Tensor) -> None:
+    def view(self, keys: Sequence[str], prepared: Tensor) -> None:
         self.rows |= self.cache.write(keys, self.extractor.features(prepared))
 
     def all_rows(self) -> dict[str, Tensor]:

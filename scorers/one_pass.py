@@ -29,7 +29,7 @@ class Viewer(Protocol):
         """Whether the picture of this key must be shown."""
         ...
 
-    def take(self, keys: Sequence[str], prepared: Any) -> None:
+    def view(self, keys: Sequence[str], prepared: Any) -> None:
         """Be shown k pictures: (k, …) where they are prepared as tensors of one shape, else a list.
 
         What comes of it is to be on disk on return, so that an interrupted pass goes on where it stopped.
@@ -37,13 +37,13 @@ class Viewer(Protocol):
         ...
 
 
-def look(
+def show(
     pictures: Mapping[str, Path],
     viewers: Sequence[Viewer],
     *,
     batch_size: int = 64,
     num_workers: int = 2,
-    name: str = "look",
+    name: str = "pictures",
     progress: bool = True,
 ) -> None:
     """Show every picture to the viewers that lack it.
@@ -79,7 +79,7 @@ def look(
                 raise columns
             for v, prepared in enumerate(columns):
                 if prepared is not None:
-                    viewers[v].take([key for key, lacks in batch if lacks[v]], prepared)
+                    viewers[v].view([key for key, lacks in batch if lacks[v]], prepared)
             bar.update(len(batch))
     state.wait_for_everyone()
 

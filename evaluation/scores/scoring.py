@@ -18,7 +18,7 @@ from evaluation.scores.questions import Question
 from scorers.clip import chunks
 from scorers.feature_judge import FeatureJudge
 from scorers.features import FeatureViewer
-from scorers.one_pass import Viewer, look
+from scorers.one_pass import Viewer, show
 from scorers.protocols import Judge
 
 KEY_DIGITS = 16  # of a picture's sha256, in a row
@@ -74,7 +74,7 @@ def score_pictures(
         else:
             viewers.append(viewer)
 
-    look(
+    show(
         files,
         [*viewers, *(features for _, features in on_features)],
         batch_size=batch_size,
@@ -85,7 +85,7 @@ def score_pictures(
     for viewer, features in on_features:
         rows = features.all_rows()
         for batch in list(chunks(list(viewer.lacking), batch_size))[state.process_index :: state.num_processes]:
-            viewer.take(batch, [rows[key] for key in batch])
+            viewer.view(batch, [rows[key] for key in batch])
     state.wait_for_everyone()
     if state.is_main_process:
         _merge(scores_file, wanted)
@@ -110,7 +110,7 @@ class _Asked:
     def lacks(self, key: str) -> bool:
         return key in self.lacking
 
-    def take(self, keys: Sequence[str], prepared: Sequence[Image.Image] | Sequence[Tensor]) -> None:
+    def view(self, keys: Sequence[str], prepared: Sequence[Image.Image] | Sequence[Tensor]) -> None:
         """Be shown pictures, or, where the judge works on these, their features (D,) each."""
         shown = [(row, content) for key, content in zip(keys, prepared, strict=True) for row in self.lacking[key]]
         contents, prompts = [content for _, content in shown], [row["prompt"] for row, _ in shown]

@@ -71,7 +71,7 @@ def test_rounds_double_until_the_attempts_are_used_up():
         made.append(len(records))
         for i, record in enumerate(records):
             answer = {"male": 0.1, "female": 0.9} if i < kept else {"male": 0.9, "female": 0.1}
-            want.take(record, answer, torch.eye(64)[want.made], 0.99)
+            want.consider(record, answer, torch.eye(64)[want.made], 0.99)
     assert made == [10, 5, 9]
     assert not want.next_records(3, settings, 7, "png")
     assert len(want.kept) == 6 and want.rejected == {"shows male": 18} and want.made == 24
@@ -80,7 +80,7 @@ def test_rounds_double_until_the_attempts_are_used_up():
 def test_a_full_side_makes_nothing_more():
     want = Want(NURSE, True, "female", 2)
     for i, record in enumerate(want.next_records(0, plan(oversampling=2), 0, "png")):
-        want.take(record, {"male": 0.0, "female": 1.0}, torch.eye(8)[i], 0.99)
+        want.consider(record, {"male": 0.0, "female": 1.0}, torch.eye(8)[i], 0.99)
     assert len(want.kept) == 2 and want.surplus == 2 and not want.rejected
     assert not want.next_records(1, plan(), 0, "png")
 
@@ -91,10 +91,10 @@ def test_why_pictures_are_rejected():
     one, other = torch.tensor([1.0, 0.0]), torch.tensor([0.8, 0.6])
     sure, unsure, male = {"male": 0.2, "female": 0.8}, {"male": 0.4, "female": 0.6}, {"male": 0.6, "female": 0.4}
     for record, answer, feature in zip(records, (sure, unsure, male, sure, sure), (one, one, one, one, other)):  # noqa: B905
-        want.take(record, answer, feature, 0.79)
+        want.consider(record, answer, feature, 0.79)
     assert want.rejected == {"unsure": 1, "shows male": 1, "near duplicate": 2}
     assert [record["file"] for record in want.kept] == ["0-career/nurse-gender/female-0000.png"]
-    want.take(records[5], sure, other, None)
+    want.consider(records[5], sure, other, None)
     assert len(want.kept) == 2
 
 
