@@ -15,6 +15,7 @@ from diffusion_base.families import family_of
 from diffusion_base.identity import base_hash
 from diffusion_base.latents import encode_live
 from diffusion_base.noising import Noised, noised, per_sample_error
+from diffusion_base.pipeline import Pipeline
 from diffusion_base.training.task import TrainingTask
 
 
@@ -42,7 +43,7 @@ class ConceptTask(TrainingTask):
 
     def __init__(
         self,
-        pipeline,
+        pipeline: Pipeline,
         concepts: list[str],
         *,
         per_channel: bool = False,
@@ -106,7 +107,7 @@ class ConceptTask(TrainingTask):
         self.learned().save(Path(folder) / FILE)
 
 
-def picture_size(pipeline, resolution: int | None, per_channel: bool) -> int:
+def picture_size(pipeline: Pipeline, resolution: int | None, per_channel: bool) -> int:
     """Pixels of the pictures' sides; None for `resolution` is the base's own.
 
     Raises:

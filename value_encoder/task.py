@@ -13,6 +13,7 @@ from diffusion_base.families import family_of
 from diffusion_base.identity import base_hash
 from diffusion_base.latents import encode_live
 from diffusion_base.noising import Noised, noised, per_sample_error
+from diffusion_base.pipeline import Pipeline
 from diffusion_base.training.task import TrainingTask
 from value_encoder.inference import check_base, value_tokens
 from value_encoder.loss import livo_loss
@@ -37,7 +38,7 @@ class LiVOTask(TrainingTask):
 
     def __init__(
         self,
-        pipeline,
+        pipeline: Pipeline,
         *,
         beta: float,
         alpha: float,

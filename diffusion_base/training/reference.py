@@ -45,12 +45,13 @@ class Reference:
 
     @contextmanager
     def _copy_in_place(self) -> Iterator[None]:
-        policy = getattr(self.pipeline, self.name)
-        setattr(self.pipeline, self.name, self.twin)
+        parts = vars(self.pipeline)  # not by setattr, which in a diffusers pipeline rewrites its configuration too
+        policy = parts[self.name]
+        parts[self.name] = self.twin
         try:
             yield
         finally:
-            setattr(self.pipeline, self.name, policy)
+            parts[self.name] = policy
 
     @contextmanager
     def _adapter_off(self) -> Iterator[None]:
