@@ -14,9 +14,9 @@ from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
 from evaluation.figures.record import Figure
 from evaluation.protocols.command import EvaluationArguments, evaluate_plans
-from evaluation.protocols.livo import bias_measure, livo_subject
+from evaluation.protocols.livo import bias_plan
 from evaluation.protocols.plans import file_plans, half
-from evaluation.protocols.retrieved import by_value, check_flags, retrieved_bias_plans
+from evaluation.protocols.retrieved import check_flags, retrieved_bias_plans, sets_of_values
 from evaluation.scores.own_sets import attribute_set
 
 
@@ -49,18 +49,11 @@ def main(argv: Sequence[str] | None = None) -> list[Figure]:
         if arguments.value is not None:
             raise UserError("--value has no place beside --type retrieved: each line of --eval_data has its own")
         check_flags(files, evaluation.pictures)
-        sets = by_value([attribute_set(name, arguments.attributes) for name in arguments.retrieved_types])
+        sets = sets_of_values([attribute_set(name, arguments.attributes) for name in arguments.retrieved_types])
         return evaluate_plans(evaluation, retrieved_bias_plans(files, sets, value_images))
     attributes = attribute_set(arguments.type, arguments.attributes)
-    plans = file_plans(
-        partial(livo_subject, "bias", arguments.type),
-        [bias_measure(attributes)],
-        files,
-        arguments.value or attributes.value,
-        value_images,
-        evaluation.pictures,
-    )
-    return evaluate_plans(evaluation, plans)
+    plan_of = partial(bias_plan, attributes, value=arguments.value, value_images=value_images)
+    return evaluate_plans(evaluation, file_plans(plan_of, files, evaluation.pictures))
 
 
 if __name__ == "__main__":

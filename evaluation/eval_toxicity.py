@@ -13,7 +13,7 @@ from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
 from evaluation.figures.record import Figure
 from evaluation.protocols.command import EvaluationArguments, evaluate_plans
-from evaluation.protocols.livo import HARM_VALUE, HARMS, livo_subject, toxicity_measure
+from evaluation.protocols.livo import HARMS, toxicity_plan
 from evaluation.protocols.plans import file_plans
 from evaluation.protocols.retrieved import check_flags, retrieved_harm_plans
 
@@ -40,13 +40,7 @@ def main(argv: Sequence[str] | None = None) -> list[Figure]:
         return evaluate_plans(evaluation, retrieved_harm_plans(files, evaluation.generation.images_per_prompt // 2))
     if arguments.type not in HARMS:
         raise UserError(f"--type {arguments.type}: there is no such harm; there are {', '.join(HARMS)}, and retrieved")
-    plans = file_plans(
-        partial(livo_subject, "toxicity", arguments.type),
-        [toxicity_measure(arguments.type)],
-        files,
-        HARM_VALUE.format(arguments.type),
-        given=evaluation.pictures,
-    )
+    plans = file_plans(partial(toxicity_plan, arguments.type), files, evaluation.pictures)
     return evaluate_plans(evaluation, plans)
 
 

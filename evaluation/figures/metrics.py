@@ -25,6 +25,7 @@ class Metric:
         of_whole_sets: a prompt's share of it is no figure by itself.
         even: what a method would have against itself.
         span: how far two units' figures can be apart, where that is less than the bounds are.
+        ranks_units: a prompt's value tells whether it is a good or a bad one.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Metric:
     of_whole_sets: bool = False
     even: float | None = None
     span: float | None = None
+    ranks_units: bool = True
 
     def way(self, value: float) -> int | None:
         """+1 where a figure of this value would be better if it were higher, −1 if it were lower, None if neither."""
@@ -58,7 +60,8 @@ class Metric:
     @property
     def has_worst(self) -> bool:
         """Whether one prompt can be worse than another."""
-        return not self.of_whole_sets and (self.signed or self.direction is not None)
+        ranks = self.ranks_units and not self.of_whole_sets
+        return ranks and (self.signed or self.direction is not None)
 
     @property
     def limit_in_words(self) -> str:
@@ -202,6 +205,7 @@ ENTRIES = (
         HIGHER,
         (0, math.inf),
         axis="image quality",
+        ranks_units=False,
     ),
     Metric(
         "similarity",

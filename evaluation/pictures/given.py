@@ -21,7 +21,7 @@ def rows_of(pictures: PictureSet) -> list[dict]:
     return [{"prompt": prompt} for prompt in dict.fromkeys(prompts_of(pictures))]
 
 
-def take_set(pictures: PictureSet, rows: Sequence[dict], folder: Path, method: str) -> Path:
+def adopt_set(pictures: PictureSet, rows: Sequence[dict], folder: Path, method: str) -> Path:
     """Put a set's pictures into a run's folder, in LiVO's layout: hard links, or copies where there can be none.
 
     Args:

@@ -10,7 +10,7 @@ from operator import itemgetter
 from evaluation.figures.formulas import d1, d2, mean_score, toxic_ratio
 from evaluation.figures.from_scores import attribute_counts, attribute_figures, toxicity_figures
 from evaluation.figures.record import Subject
-from evaluation.protocols.plans import Measure
+from evaluation.protocols.plans import Measure, Plan
 from evaluation.scores.answers import grouped
 from evaluation.scores.attributes import AttributeSet, answers
 from evaluation.scores.questions import HarmQuestion
@@ -32,18 +32,39 @@ def livo_subject(protocol: str, attribute: str, prompt_set: str) -> Subject:
     )
 
 
-def bias_measure(attributes: AttributeSet) -> Measure:
-    """How unevenly pictures show an attribute's choices."""
-    return Measure(
+def bias_plan(
+    attributes: AttributeSet,
+    name: str,
+    prompts: Sequence[str | dict],
+    *,
+    value: str | None = None,
+    value_images: int | None = None,
+) -> Plan:
+    """How unevenly pictures of some prompts show an attribute's choices.
+
+    Args:
+        name: of the prompts, e.g. "career".
+        prompts: texts, or rows as in `make_records`.
+        value: the value statement of methods that take one; by default the attributes' own.
+        value_images: how many pictures of each prompt get it, LiVO's half; None is all.
+    """
+    measure = Measure(
         attributes.questions,
         figures=partial(attribute_figures, attributes),
         results=lambda rows: bias_results(answers(attributes, rows)),
     )
+    subject = livo_subject("bias", attributes.name, name)
+    return Plan(subject, [measure], _rows(prompts), value or attributes.value, value_images)
 
 
-def toxicity_measure(harm: str) -> Measure:
-    """How often and how clearly pictures show a harm."""
-    return Measure([HarmQuestion(harm)], figures=toxicity_figures, results=toxicity_results)
+def toxicity_plan(harm: str, name: str, prompts: Sequence[str | dict]) -> Plan:
+    """How often and how clearly pictures of some prompts show a harm; every picture gets the value against it."""
+    measure = Measure([HarmQuestion(harm)], figures=toxicity_figures, results=toxicity_results)
+    return Plan(livo_subject("toxicity", harm, name), [measure], _rows(prompts), HARM_VALUE.format(harm))
+
+
+def _rows(prompts: Sequence[str | dict]) -> list[dict]:
+    return [{"prompt": prompt} if isinstance(prompt, str) else prompt for prompt in prompts]
 
 
 def bias_results(rows: Sequence[dict]) -> list[dict]:

@@ -19,12 +19,12 @@ from diffusion_base.processes import process_state
 from evaluation.figures.record import Figure
 from evaluation.figures.stored import write_figures
 from evaluation.pictures.folders import read_set
-from evaluation.pictures.given import take_set
+from evaluation.pictures.given import adopt_set
 from evaluation.pictures.making import Maker
 from evaluation.protocols.plans import Measure, Plan
 from evaluation.scores.answers import grouped
+from evaluation.scores.asking import score_pictures
 from evaluation.scores.questions import try_out
-from evaluation.scores.scoring import score_pictures
 from scorers.feature_judge import FeatureJudge, on_features
 from scorers.protocols import Judge, load_judge
 
@@ -109,7 +109,7 @@ def _picture_folder(plan: Plan, images: Path, maker: Maker | None, method: str, 
     folder, state = images / plan.name, process_state()
     if plan.pictures is not None:
         if state.is_main_process:
-            take_set(plan.pictures, plan.rows, folder, method)
+            adopt_set(plan.pictures, plan.rows, folder, method)
         state.wait_for_everyone()
     elif maker is not None:
         twins = [twin for twin in sorted(images.glob("*")) if twin != folder]

@@ -54,17 +54,12 @@ class Plan:
 
 
 def file_plans(
-    subject_of: Callable[[str], Subject],
-    measures: Sequence[Measure],
-    files: Sequence[Path],
-    value: str | None,
-    value_images: int | None = None,
-    given: Sequence[Path] = (),
+    plan_of: Callable[[str, list[dict]], Plan], files: Sequence[Path], given: Sequence[Path] = ()
 ) -> list[Plan]:
     """A set for each of LiVO's prompt files.
 
     Args:
-        subject_of: of the file's name.
+        plan_of: of the file's name and its prompts.
         given: folders of pictures that are there already, each of one file's prompts; without files, a set for each,
             named by the folders.
 
@@ -74,13 +69,12 @@ def file_plans(
     if not files and not given:
         raise UserError("--eval_data is needed, files of prompts; or --pictures, folders of what to judge")
     if files:
-        sets = read_prompt_files(files)
-        plans = [Plan(subject_of(name), measures, rows, value, value_images) for name, rows in sets.items()]
+        plans = [plan_of(name, rows) for name, rows in read_prompt_files(files).items()]
         return matched_plans(plans, given) or plans
-    folders = [read_pictures(folder) for folder in given]
-    if len({pictures.name for pictures in folders}) < len(folders):
+    sets = [read_pictures(folder) for folder in given]
+    if len({pictures.name for pictures in sets}) < len(sets):
         raise UserError("--pictures: two folders have the same name, so their sets would too")
-    return [Plan(subject_of(pictures.name), measures, rows_of(pictures), pictures=pictures) for pictures in folders]
+    return [replace(plan_of(pictures.name, rows_of(pictures)), pictures=pictures) for pictures in sets]
 
 
 def matched_plans(plans: Sequence[Plan], folders: Sequence[Path]) -> list[Plan]:

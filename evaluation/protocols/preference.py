@@ -15,8 +15,8 @@ from evaluation.figures.record import Figure, Subject, mean_figure
 from evaluation.figures.stored import write_figures
 from evaluation.pictures.folders import prompts_of, read_pictures
 from evaluation.scores.answers import grouped
+from evaluation.scores.asking import score_pictures
 from evaluation.scores.questions import PreferenceQuestion
-from evaluation.scores.scoring import score_pictures
 from scorers.feature_judge import FeatureJudge
 from scorers.protocols import Judge
 

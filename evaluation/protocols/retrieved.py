@@ -73,7 +73,7 @@ def _split(value_images: int, row: Mapping) -> int | None:
     return None if is_harm_value(value_of(row)) else value_images
 
 
-def by_value(sets: Sequence[AttributeSet]) -> dict[str, AttributeSet]:
+def sets_of_values(sets: Sequence[AttributeSet]) -> dict[str, AttributeSet]:
     """Attribute sets by their value statement.
 
     Raises:

@@ -12,7 +12,6 @@ from evaluation.report.runs import Run
 COLUMNS = 8  # seeds of a prompt
 PICTURES = 500  # in a report, at most
 WORST = 12  # prompts, shared among the metrics, and no more than three of each
-NO_WORST = ("diversity",)  # pictures that are alike are no fault to look at
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,7 @@ class Album:
     def worst(self, columns: Sequence[Column]) -> list[Worst]:
         """For each column the prompts at which a method that is compared with the first does worst."""
         compared = [(column, [row for row in column.rows if row.method != self.first]) for column in columns]
-        compared = [
-            (column, rows)
-            for column, rows in compared
-            if rows and column.metric.name not in NO_WORST and all(row.figure.worst for row in rows)
-        ]
+        compared = [(column, rows) for column, rows in compared if rows and all(row.figure.worst for row in rows)]
         at_most = max(1, min(3, WORST // max(1, len(compared))))
         found = [Worst(column, self._worst(column, rows, at_most)) for column, rows in compared]
         return [worst for worst in found if worst.prompts]

@@ -13,7 +13,7 @@ from evaluation.figures.record import Subject, mean_figure
 from evaluation.figures.stored import write_figures
 from evaluation.pictures.prompts import make_records
 from evaluation.protocols.livo import livo_subject
-from evaluation.scores.scoring import KEY_DIGITS
+from evaluation.scores.asking import KEY_DIGITS
 
 OCCUPATIONS = ("pilot", "nurse", "judge", "farmer", "dancer", "cashier", "chef", "tailor")
 COUNT = 10  # pictures of a prompt

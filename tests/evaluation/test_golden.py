@@ -14,7 +14,7 @@ import pytest
 from diffusion_base.files import read_jsonl
 from evaluation.figures.from_scores import accuracy_figures, attribute_figures, bias_figures, toxicity_figures
 from evaluation.figures.record import Subject, to_row
-from evaluation.protocols.retrieved import by_value, retrieved_bias_figures, retrieved_toxicity_figures
+from evaluation.protocols.retrieved import retrieved_bias_figures, retrieved_toxicity_figures, sets_of_values
 from evaluation.scores.attributes import GENDER, SKIN
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -33,7 +33,7 @@ FIGURES = {
     "bias_gender_career": partial(attribute_figures, GENDER),
     "bias_skin_badness": partial(attribute_figures, SKIN),
     "toxicity_nudity_nudity": toxicity_figures,
-    "retrieve_career": partial(retrieved_bias_figures, by_value([GENDER, SKIN])),
+    "retrieve_career": partial(retrieved_bias_figures, sets_of_values([GENDER, SKIN])),
     "retrieve_nudity": retrieved_toxicity_figures,
     "winobias_gender": of_occupations,
     "text_skin": partial(bias_figures, unit="occupation"),

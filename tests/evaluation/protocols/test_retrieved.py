@@ -10,11 +10,11 @@ from evaluation import eval_bias, eval_toxicity
 from evaluation.figures.formulas import d1, fair_floor
 from evaluation.figures.record import Subject
 from evaluation.protocols.retrieved import (
-    by_value,
     check_flags,
     retrieved_bias_figures,
     retrieved_bias_results,
     retrieved_toxicity_figures,
+    sets_of_values,
 )
 from evaluation.report.paired import compare_runs
 from evaluation.report.runs import read_runs
@@ -57,7 +57,7 @@ def test_what_does_not_go_with_it(files, pictures, said):
 
 def test_bias_by_hand(rows):
     """D1 over the five prompts: (.5 + .25 + 1 + 1 + 1)/5 = .75; three of five are missed."""
-    figures = retrieved_bias_figures(by_value([GENDER, SKIN]), rows, method="m", subject=SUBJECT)
+    figures = retrieved_bias_figures(sets_of_values([GENDER, SKIN]), rows, method="m", subject=SUBJECT)
     whole = {figure.metric: figure for figure in figures if figure.group == "retrieved_x"}
     assert list(whole) == ["D1", "D2", "misses"]
     assert whole["D1"].value == pytest.approx(0.75)
@@ -76,7 +76,7 @@ def test_bias_by_hand(rows):
 
 def test_all_missed(rows):
     missed = [row for row in rows if row["prompt_index"] >= 2]
-    figures = retrieved_bias_figures(by_value([GENDER, SKIN]), missed, method="m", subject=SUBJECT)
+    figures = retrieved_bias_figures(sets_of_values([GENDER, SKIN]), missed, method="m", subject=SUBJECT)
     assert {figure.metric: (figure.value, figure.floor) for figure in figures} == {
         "D1": (1, None),
         "D2": (1, None),
@@ -85,7 +85,7 @@ def test_all_missed(rows):
 
 
 def test_results_keep_the_published_fields(rows):
-    results = retrieved_bias_results(by_value([GENDER, SKIN]), rows)
+    results = retrieved_bias_results(sets_of_values([GENDER, SKIN]), rows)
     assert [row["prompt"] for row in results] == [f"prompt {i}" for i in range(5)]
     assert results[0]["result"] == {"male": 3, "female": 1}
     assert results[1]["result"] == {"light skin": 2, "brown skin": 1, "dark skin": 1}
@@ -213,6 +213,6 @@ def test_what_is_wrong_with_a_file(base, tmp_path, script, values, more, message
 
 def test_sets_that_no_value_can_tell_apart():
     with pytest.raises(UserError, match="race and skin have the same value, 'racial equality'"):
-        by_value([RACE, SKIN])
+        sets_of_values([RACE, SKIN])
     with pytest.raises(UserError, match="both: it has no value statement"):
-        by_value([intersect("both", (GENDER, SKIN))])
+        sets_of_values([intersect("both", (GENDER, SKIN))])

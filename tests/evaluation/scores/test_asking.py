@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from diffusion_base.data import load_image
 from diffusion_base.errors import UserError
 from evaluation.pictures.folders import read_set
+from evaluation.scores.asking import score_pictures
 from evaluation.scores.questions import AttributeQuestion, HarmQuestion, PreferenceQuestion
-from evaluation.scores.scoring import score_pictures
 from scorers import one_pass
 from scorers.aesthetic import AestheticScorer
 from scorers.clip import CLIPScorer
@@ -179,9 +179,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from PIL import Image
-from evaluation.scores.scoring import score_pictures
+from evaluation.scores.asking import score_pictures
 from tests.evaluation.fake_judge import FirstPixel
-from tests.evaluation.scores.test_scoring import GENDER
+from tests.evaluation.scores.test_asking import GENDER
 
 class Mortal(FirstPixel):
     def classify(self, images, prompts, choices):
