@@ -39,7 +39,7 @@ def process_state() -> PartialState:
     """
     state = PartialState(cpu=use_cpu())
     if state.device.type == "cpu" and _limited_by_the_launcher():
-        torch.set_num_threads(max(1, _usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+        torch.set_num_threads(max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     return state
 
 
@@ -55,5 +55,5 @@ def _limited_by_the_launcher() -> bool:
         return True
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from diffusion_base.data import load_image
 from diffusion_base.errors import UserError
-from diffusion_base.processes import _usable_cores, process_state
+from diffusion_base.processes import process_state, usable_cores
 from scorers.clip import chunks
 
 
@@ -70,7 +70,7 @@ def show(
         PreparedPictures([(pictures[key], lacks) for key, lacks in own], [viewer.prepare for viewer in viewers]),
         batch_sampler=list(chunks(range(len(own)), batch_size)),
         collate_fn=stack,
-        num_workers=min(num_workers, len(share), _usable_cores()),
+        num_workers=min(num_workers, len(share), usable_cores()),
     )
     hidden = not (progress and own and state.is_main_process)
     with tqdm(total=len(own), desc=name, unit="picture", disable=hidden) as bar:
