@@ -62,6 +62,11 @@ def announce(
     )
     if arguments.lr_scheduler == "constant" and arguments.lr_warmup_steps:
         accelerator.print("--lr_warmup_steps has no effect with --lr_scheduler constant (constant_with_warmup has one)")
+    if run.get("accumulation", 1) > 1:
+        accelerator.print(
+            "--gradient_accumulation_steps: this loss takes means over a step, which are now over one batch of each"
+            " process; --train_batch_size or more processes make them wider"
+        )
     if arguments.precision != arguments.mixed_precision:
         accelerator.print(f"--mixed_precision {arguments.mixed_precision} needs a GPU: computing in float32")
     if arguments.report_to == "wandb" != arguments.tracker:

@@ -27,11 +27,15 @@ def test_a_mean_over_the_step_is_declared():
         ToyTask().mean_over_step(torch.ones(2))
 
 
-def test_a_step_with_means_is_not_cut_otherwise_when_continued(tmp_path):
+def test_a_step_with_means_is_not_cut_otherwise_when_continued(tmp_path, capsys):
     options = {"lr_scheduler": "constant", "resume_from_checkpoint": "latest"}
     run_toy(tmp_path, {"step_mean": True}, max_train_steps=3, **options)
     with pytest.raises(UserError, match="accumulation 1 there, 2 here"):
         run_toy(tmp_path, {"step_mean": True}, train_batch_size=1, gradient_accumulation_steps=2, **options)
+    assert "means over a step" not in capsys.readouterr().out
+    cut = {"train_batch_size": 1, "gradient_accumulation_steps": 2, "max_train_steps": 1}
+    run_toy(tmp_path / "cut", {"step_mean": True}, **cut)
+    assert "means over a step, which are now over one batch" in capsys.readouterr().out
 
 
 def test_the_average_is_diffusers():
