@@ -64,8 +64,8 @@ def split(task: nn.Module, accelerator: Accelerator) -> None:
     frozen = {parameter for parameter in task.parameters() if not parameter.requires_grad}
     for module in reversed(list(task.modules())):  # from the leaves to the task itself
         own = [p.numel() for p in module.parameters() if p.requires_grad and not isinstance(p, DTensor)]
-        large = sum(own) >= SMALLEST_PART and not isinstance(module, nn.ModuleList | nn.ModuleDict)
-        if large or module is task:
+        block = any(module.children()) and not isinstance(module, nn.ModuleList | nn.ModuleDict)
+        if module is task or (block and sum(own) >= SMALLEST_PART):
             fully_shard(module, mesh=mesh, ignored_params=frozen)
 
 
@@ -115,7 +115,11 @@ def split_like(target: Tensor, tensor: Tensor) -> Tensor:
 
 @contextmanager
 def whole_on_main(module: nn.Module) -> Iterator[None]:
-    """Inside, the main process's split parameters are whole, on the CPU, to be saved; the other processes' are not."""
+    """Inside, the main process's split parameters are whole, on the CPU, to be saved; the other processes' are not.
+
+    Its modules are then also of the class they were made of, whose name goes into their configurations.
+    """
+    parts = [(part, type(part)) for part in module.modules() if isinstance(part, FSDPModule)]
     split = [
         (owner, name, parameter)
         for owner in module.modules()
@@ -127,12 +131,15 @@ def whole_on_main(module: nn.Module) -> Iterator[None]:
         full = whole(parameter)
         if main:
             setattr(owner, name, nn.Parameter(full.cpu(), parameter.requires_grad))
+    for part, kind in parts if main else ():
+        part.__class__ = kind.__bases__[1]  # type: ignore[assignment]  # (FSDPModule, what it was)
     try:
         yield
     finally:
-        if main:
-            for owner, name, parameter in split:
-                setattr(owner, name, parameter)
+        for part, kind in parts if main else ():
+            part.__class__ = kind
+        for owner, name, parameter in split if main else ():
+            setattr(owner, name, parameter)
 
 
 @contextmanager

@@ -23,12 +23,12 @@ def find(folder: Path, tensors: Mapping[str, Tensor]) -> Places:
         for key, tensor in load_file(file).items():  # mapped, not read
             held.setdefault((tensor.dtype, tensor.shape), {})[key] = tensor
         for name, tensor in tensors.items():
-            if name not in places:
-                ours = _bits(tensor.cpu())
-                for key, theirs in held.get((tensor.dtype, tensor.shape), {}).items():
-                    if ours.equal(_bits(theirs)):
-                        places[name] = [file.relative_to(folder).as_posix(), key]
-                        break
+            alike = held.get((tensor.dtype, tensor.shape), {})
+            if name in places or not alike:
+                continue
+            ours = _bits(tensor.cpu())
+            if same := next((key for key, theirs in alike.items() if ours.equal(_bits(theirs))), None):
+                places[name] = [file.relative_to(folder).as_posix(), same]
     return places
 
 

@@ -9,6 +9,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 from torch.amp import GradScaler
 from torch.optim.lr_scheduler import LambdaLR
@@ -18,8 +19,10 @@ from diffusion_base.files import appearing, disk_errors
 from diffusion_base.training import checkpoint, tensor_files
 from tests.diffusion_base.toy import ToyTask, run_killed_in_pruning, run_toy, toy_file, weights
 from tests.forked import in_process
+from tests.tiny import tiny_pipeline
 
 KILLED = -signal.SIGKILL
+RUN = {"base_hash": "", "data_size": 1, "data": "", "samples_per_step": 1, "schedule_length": 1, "arguments": {}}
 DROPOUT = {"dropout": 0.25}  # draws from torch's global generator
 EMA = {"use_ema": True, "ema_decay": 0.7}
 
@@ -234,9 +237,8 @@ def test_fp16_begun_without_a_gpu_continues_with_one_and_the_reverse(tmp_path, b
         optimizer = torch.optim.AdamW(task.trained.parameters())
         return checkpoint.State(task, optimizer, LambdaLR(optimizer, lambda step: 1.0), scaler)
 
-    run = {"base_hash": "", "data_size": 1, "data": "", "samples_per_step": 1, "schedule_length": 1, "arguments": {}}
-    checkpoint.save(tmp_path / "checkpoint-1", state(before), step=1, run=run)
-    assert checkpoint.load(tmp_path / "checkpoint-1", state(after), run=run, fixed={}) == 1
+    checkpoint.save(tmp_path / "checkpoint-1", state(before), step=1, run=RUN)
+    assert checkpoint.load(tmp_path / "checkpoint-1", state(after), run=RUN, fixed={}) == 1
 
 
 def test_what_the_tasks_own_files_hold_is_not_stored_again(tmp_path):
@@ -259,3 +261,31 @@ def test_what_the_tasks_own_files_hold_is_not_stored_again(tmp_path):
     back = tensor_files.read(tmp_path, "rest", places)
     assert back.keys() == ours.keys() and all(back[name].equal(ours[name]) for name in ours)
     assert load_file(tmp_path / "rest.safetensors").keys() == {"negative zero", "half", "b"}
+
+
+def test_a_whole_unet_lies_in_a_checkpoint_once_and_opens_there(tmp_path):
+    class Task(ToyTask):
+        def __init__(self):
+            super().__init__()
+            self.trained = tiny_pipeline("sd1").unet.requires_grad_(True)
+
+        def save(self, folder):
+            self.trained.save_pretrained(folder / "unet")
+
+    def state():
+        task = Task()
+        optimizer = torch.optim.SGD(task.trained.parameters())
+        return checkpoint.State(task, optimizer, LambdaLR(optimizer, lambda step: 1.0), None)
+
+    before, after, folder = state(), state(), tmp_path / "checkpoint-1"
+    torch.manual_seed(0)
+    for parameter in before.task.trained.parameters():
+        torch.nn.init.normal_(parameter)
+    checkpoint.save(folder, before, step=1, run=RUN)
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    size = sum(parameter.numel() * 4 for parameter in unet.parameters())
+    assert size < sum(file.stat().st_size for file in folder.rglob("*.safetensors")) < 1.5 * size
+    checkpoint.load(folder, after, run=RUN, fixed={})
+    ours = before.task.trained.state_dict()
+    assert all(ours[name].equal(tensor) for name, tensor in unet.state_dict().items())
+    assert all(ours[name].equal(tensor) for name, tensor in after.task.trained.state_dict().items())

@@ -20,7 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from diffusion_base import processes
 from diffusion_base.errors import UserError
-from diffusion_base.training import loop, sharding, zero2
+from diffusion_base.training import launch, sharding, zero2
 from diffusion_base.training.checkpoint import complete
 from diffusion_base.training.loop import train
 from diffusion_base.training.tracking import read_history
@@ -32,10 +32,11 @@ OPTIONS |= {"use_ema": True, "ema_decay": 0.7, "logging_steps": 1, "resume_from_
 
 
 class SplitTask(ToyTask):
-    """Trains a layer, which is a part of its own, and three numbers of the root's, an odd lot for two processes."""
+    """Trains a block, which is a part of its own, and three numbers of the root's, an odd lot for two processes."""
 
     def __init__(self):
         super().__init__()
+        self.trained = nn.Sequential(self.trained)
         self.slope = nn.Parameter(torch.full((3,), 0.5))
 
     def forward(self, batch):
@@ -43,6 +44,7 @@ class SplitTask(ToyTask):
         return loss + (batch["x"][:, :3] * self.slope - 1).square().mean(1), metrics
 
     def save(self, folder):
+        assert type(self.trained) is nn.Sequential  # not the split one's class, which no library would know
         (folder / "toy").mkdir(exist_ok=True)
         tensors = {name: parameter.data for name, parameter in self.named_parameters() if parameter.requires_grad}
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, toy_file(folder))
@@ -75,20 +77,20 @@ def record_gradients(file):
     return register_optimizer_step_pre_hook(record)
 
 
-def in_two(folder, launch):
+def in_two(folder, way):
     """One of two processes: a run from the start, the continuation of one process's, and what is refused."""
     sharding.SMALLEST_PART = 10
-    if launch == "fsdp2":
+    if way == "fsdp2":
         os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
         record_gradients(folder / "two.safetensors")
     else:
         os.environ |= {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}
         os.environ["DS_ACCELERATOR"] = "cpu"
-        processes.use_cpu = zero2.use_cpu = loop.use_cpu = lambda: False
+        processes.use_cpu = zero2.use_cpu = launch.use_cpu = lambda: False
         PartialState._prepare_backend = lambda *_: ("gloo", DistributedType.MULTI_CPU)
     task = run(folder / "two", 4, train_batch_size=2)
     split = {name for name, parameter in task.named_parameters() if isinstance(parameter, DTensor)}
-    assert split == ({"trained.weight", "trained.bias", "slope"} if launch == "fsdp2" else set())
+    assert split == ({"trained.0.weight", "trained.0.bias", "slope"} if way == "fsdp2" else set())
     run(folder / "one then two", 4, train_batch_size=1, gradient_accumulation_steps=2)
     with pytest.raises(UserError, match="--optimizer adamw"):
         run(folder / "adafactor", 4, optimizer="adafactor")
