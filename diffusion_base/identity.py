@@ -23,8 +23,11 @@ def digest(*parts: bytes | memoryview) -> str:
 
 def file_hash(file: Path) -> str:
     """The sha256 of a file of any size, in hex."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    whole = hashlib.sha256()
+    with file.open("rb") as stream:  # hashlib.file_digest is of Python 3.11
+        while chunk := stream.read(2**20):
+            whole.update(chunk)
+    return whole.hexdigest()
 
 
 def json_hash(value: Any) -> str:
