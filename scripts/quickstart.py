@@ -20,8 +20,8 @@ from diffusion_base.identity import base_hash, content_keys, same_base
 from diffusion_base.pipeline import Pipeline, load_pipeline
 from evaluation import compare, evaluate
 from evaluation.figures.from_scores import accuracy_figures, bias_figures, toxicity_figures
-from evaluation.figures.record import Figure, Subject, mean_figure, table, to_row
-from evaluation.figures.stored import write_figures
+from evaluation.figures.record import Figure, Subject, mean_figure, table
+from evaluation.figures.stored import to_row, write_figures
 from evaluation.pictures.folders import read_set
 from evaluation.pictures.making import Maker
 from evaluation.pictures.methods import method_of

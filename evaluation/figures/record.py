@@ -1,9 +1,8 @@
 """What a figure is: its value with everything that is needed to read it, compare it and draw it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from operator import attrgetter, itemgetter
-from typing import Any
 
 from diffusion_base.identity import json_hash
 from evaluation.figures.intervals import mean_interval
@@ -156,39 +155,6 @@ def mean_figure(
 def sample_key(pictures: Iterable[tuple[str, int | None]]) -> str:
     """16 hex digits that stand for the prompts and seeds of pictures, in any order."""
     return json_hash(sorted(map(str, pictures)))
-
-
-# as files have always called them
-KEYS = {"per_unit": "per_prompt"}
-SUBJECT = tuple(field.name for field in fields(Subject))
-
-
-def to_row(figure: Figure) -> dict[str, Any]:
-    """A figure as a flat row of JSON.
-
-    Besides its fields the row has `prompts`, the number of units, or None; `worst_unit` with its `worst_value`; and
-    `past_limit`, the share of units past the metric's `limit`. `per_prompt` is by `unit`, whatever that is.
-    """
-    row = {KEYS.get(key, key): value for key, value in asdict(figure).items() if key != "subject"}
-    worst_unit, worst_value = figure.worst or (None, None)
-    return (
-        {"method": row.pop("method"), "metric": row.pop("metric")}
-        | asdict(figure.subject)
-        | row
-        | {"prompts": len(figure.per_unit) or None, "worst_unit": worst_unit, "worst_value": worst_value}
-        | {"limit": figure.kind.limit, "past_limit": figure.past_limit, "interventions": list(figure.interventions)}
-    )
-
-
-def from_row(row: Mapping[str, Any]) -> Figure:
-    """The figure of `to_row`.
-
-    Raises:
-        KeyError: the row lacks a field.
-    """
-    own = {field.name: row[KEYS.get(field.name, field.name)] for field in fields(Figure) if field.name != "subject"}
-    own["interventions"] = tuple(own["interventions"])
-    return Figure(subject=Subject(**{key: row[key] for key in SUBJECT}), **own)
 
 
 def table(figures: Sequence[Figure]) -> str:

@@ -2,15 +2,46 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from diffusion_base.errors import UserError
 from diffusion_base.files import write_text
-from evaluation.figures.record import Figure, Subject, from_row, to_row
+from evaluation.figures.record import Figure, Subject
 
 VERSION = 2
+KEYS = {"per_unit": "per_prompt"}
+SUBJECT = tuple(field.name for field in fields(Subject))
 OLD = ("method", "metric", "group", "value", "low", "high", "floor", "n", "judge", "version", "threshold")
+
+
+def to_row(figure: Figure) -> dict[str, Any]:
+    """A figure as a flat row of JSON.
+
+    Besides its fields the row has `prompts`, the number of units, or None; `worst_unit` with its `worst_value`; and
+    `past_limit`, the share of units past the metric's `limit`. `per_prompt` is by `unit`, whatever that is.
+    """
+    row = {KEYS.get(key, key): value for key, value in asdict(figure).items() if key != "subject"}
+    worst_unit, worst_value = figure.worst or (None, None)
+    return (
+        {"method": row.pop("method"), "metric": row.pop("metric")}
+        | asdict(figure.subject)
+        | row
+        | {"prompts": len(figure.per_unit) or None, "worst_unit": worst_unit, "worst_value": worst_value}
+        | {"limit": figure.kind.limit, "past_limit": figure.past_limit, "interventions": list(figure.interventions)}
+    )
+
+
+def from_row(row: Mapping[str, Any]) -> Figure:
+    """The figure of `to_row`.
+
+    Raises:
+        KeyError: the row lacks a field.
+    """
+    own = {field.name: row[KEYS.get(field.name, field.name)] for field in fields(Figure) if field.name != "subject"}
+    own["interventions"] = tuple(own["interventions"])
+    return Figure(subject=Subject(**{key: row[key] for key in SUBJECT}), **own)
 
 
 def write_figures(file: Path, figures: Sequence[Figure]) -> None:

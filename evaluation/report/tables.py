@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from evaluation.figures.record import to_row
+from evaluation.figures.stored import to_row
 from evaluation.report.page import Comparison
 from evaluation.report.paired import Change, Row
 from evaluation.report.wording import chance, difference, difference_of, limits, mark, number, past_limit, signed, worst

@@ -13,7 +13,8 @@ import pytest
 
 from diffusion_base.files import read_jsonl
 from evaluation.figures.from_scores import accuracy_figures, attribute_figures, bias_figures, toxicity_figures
-from evaluation.figures.record import Subject, to_row
+from evaluation.figures.record import Subject
+from evaluation.figures.stored import to_row
 from evaluation.protocols.retrieved import retrieved_bias_figures, retrieved_toxicity_figures, sets_of_values
 from evaluation.scores.attributes import GENDER, SKIN
 
