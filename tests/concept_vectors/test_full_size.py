@@ -1,9 +1,7 @@
 """One step at the size of Stable Diffusion 1.5, with random weights, on whatever machine there is."""
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from concept_vectors import import_weights
 from concept_vectors.dataset import ConceptData, ConceptPictures
@@ -16,18 +14,13 @@ from diffusion_base.latents import LatentCache
 from diffusion_base.training.arguments import TrainingArguments
 from diffusion_base.training.loop import train
 from tests.concept_vectors.test_import_weights import write_published
-from tests.value_encoder.test_full_size import stable_diffusion_15
-
-
-@pytest.fixture(scope="module")
-def pipeline():
-    return stable_diffusion_15()
 
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_published_weights_reach_the_conditional_row(pipeline, tmp_path):
+def test_published_weights_reach_the_conditional_row(full_size, tmp_path):
     """One call of the UNet as a guided step at 512 px makes it: the vector of the released form, on the second row."""
+    pipeline, _, _ = full_size
     files, _ = write_published(tmp_path)
     import_weights.main([*files, str(tmp_path)])
     vector = ConceptVector(tmp_path, "female", pipeline=pipeline, strength=100.0)
@@ -46,11 +39,11 @@ def test_published_weights_reach_the_conditional_row(pipeline, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_step_of_stable_diffusion_15(pipeline, tmp_path):
+def test_one_step_of_stable_diffusion_15(full_size, tmp_path):
     """Training at 512 px, batch 1, bfloat16, no checkpointing."""
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (512, 512, 3), dtype=np.uint8)).save(tmp_path / "0.png")
-    data = ConceptData([tmp_path / "0.png"], [[("a person", ("woman",))]], ["woman"], [])
-    pictures = ConceptPictures(data, LatentCache(pipeline.vae, tmp_path / "latents", 512, batch_size=1))
+    pipeline, files, latents = full_size
+    data = ConceptData(files[:1], [[("a person", ("woman",))]], ["woman"], [])
+    pictures = ConceptPictures(data, LatentCache(pipeline.vae, latents, 512, batch_size=1))
     task = ConceptTask(pipeline, data.concepts, frozen_dtype=torch.bfloat16)
     arguments = TrainingArguments(
         output_dir=str(tmp_path / "out"),

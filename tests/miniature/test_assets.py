@@ -62,7 +62,8 @@ def test_prompts_are_followed():
     pipeline, oracle = load_pipeline(BASE), Oracle.from_folder(BASE / "oracle")
     asked = [(occupation, gender) for occupation in OCCUPATIONS for gender in ("male", "female")]
     prompts = [f"{photo(occupation)}, {gender}" for occupation, gender in asked]
-    images = generate(pipeline, prompts, range(len(prompts)), guidance_scale=GUIDANCE, batch_size=16, progress=False)
+    sampling = {"num_inference_steps": 8, "guidance_scale": GUIDANCE, "batch_size": 16, "progress": False}
+    images = generate(pipeline, prompts, range(len(prompts)), **sampling)
     found = oracle.probabilities(images)
     for head, column, least in (("subject", 0, 0.95), ("gender", 1, 0.95)):
         words = np.array(HEADS[head])[found[head].argmax(-1).numpy()]

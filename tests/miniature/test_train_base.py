@@ -8,13 +8,14 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from diffusion_base.errors import UserError
+from diffusion_base.generation import generate
 from miniature import check, models, train_base
 from miniature.oracle import Oracle, OracleNetwork
 from miniature.tasks import ContrastiveTask, DenoisingTask, SceneDataset, roughen
 
 
 @pytest.mark.slow
-def test_trains_a_base_that_opens_without_code_of_ours(tmp_path):
+def test_trains_a_base_that_opens_without_code_of_ours(tmp_path, monkeypatch):
     """Every stage runs, the parts land in the standard folders, a second call finds them done, check measures them."""
     out = str(tmp_path / "base")
     argv = f"--output_dir {out} --scale_steps 0.0003 --latents 64 --mixed_precision no".split()
@@ -30,6 +31,7 @@ def test_trains_a_base_that_opens_without_code_of_ours(tmp_path):
     with pytest.raises(UserError, match="trained with other settings"):
         train_base.main([*argv, "--seed", "1"])
 
+    monkeypatch.setattr(check, "generate", lambda *inputs, **o: generate(*inputs, **o | {"num_inference_steps": 2}))
     few = "--renders 40 --images_per_occupation 1 --asked_per_occupation 1".split()
     rows = check.main(["--pretrained_model_name_or_path", str(folder), *few])
     card = (folder / "README.md").read_text()
