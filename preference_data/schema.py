@@ -93,7 +93,7 @@ class Choice:
 Record = TypeVar("Record", Pair, Labelled, Choice)
 
 
-def read_records(file: Path, kind: type[Record]) -> list[Record]:
+def read_records(file: str | Path, kind: type[Record]) -> list[Record]:
     """The pairs, labels or choices of a file.
 
     Raises:
@@ -103,12 +103,13 @@ def read_records(file: Path, kind: type[Record]) -> list[Record]:
     return [kind.from_row(row, file.parent, f"{file}, record {n}") for n, row in enumerate(read_jsonl(file), start=1)]
 
 
-def write_records(file: Path, records: Sequence[Pair] | Sequence[Labelled] | Sequence[Choice]) -> None:
+def write_records(file: str | Path, records: Sequence[Pair] | Sequence[Labelled] | Sequence[Choice]) -> None:
     """A file of records, whole or not at all.
 
     Raises:
         UserError: a picture lies outside the file's folder.
     """
+    file = Path(file)
     write_jsonl(file, [record.row(file.parent) for record in records])
 
 

@@ -11,7 +11,7 @@ from concept_vectors.vectors import load_vectors
 from diffusion_base import identity
 from diffusion_base.errors import UserError
 from diffusion_base.generation import generate_set
-from diffusion_base.identity import base_hash, precision_of, same_base
+from diffusion_base.identity import base_hash, file_hash, precision_of, same_base
 from diffusion_base.pipeline import load_pipeline
 from diffusion_base.training.checkpoint import check_same_run
 from tests.concept_vectors.vector_files import random_vectors
@@ -138,3 +138,11 @@ def test_sets_of_former_versions_are_continued_and_lent_in_their_own_precision(t
     identity.remember_base(half, known_as)
     with pytest.raises(UserError, match="another run, which differs in dtype;"):
         generate_set(half, records, tmp_path / "new", **options)
+
+
+def test_a_file_is_hashed_on_every_python(tmp_path, monkeypatch):
+    """Larger than what is read at once, and without what hashlib has since Python 3.11."""
+    monkeypatch.delattr(hashlib, "file_digest", raising=False)
+    content = bytes(range(256)) * 5000
+    (tmp_path / "file").write_bytes(content)
+    assert file_hash(tmp_path / "file") == hashlib.sha256(content).hexdigest()

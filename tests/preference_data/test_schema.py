@@ -1,6 +1,7 @@
 """The three forms of preference, on disk and turned into one another."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from preference_data import (
     labels_to_pairs,
     pairs_to_labels,
     read_records,
+    schema,
     write_records,
 )
+from tests.value_encoder.livo_data import write_livo_data
 
 A, B, C = Path("a.png"), Path("b.png"), Path("c.png")
 
@@ -72,6 +75,17 @@ def test_a_picture_elsewhere_can_t_be_named(tmp_path):
     with pytest.raises(UserError, match="lies outside .*put it inside"):
         write_records(tmp_path / "set" / "pairs.jsonl", [Pair("p", tmp_path / "a.png", tmp_path / "set" / "b.png")])
     assert not (tmp_path / "set" / "pairs.jsonl").exists()
+
+
+def test_the_readme_s_lines(tmp_path, monkeypatch):
+    """Three scenes of two aligned and two violating pictures: four pairs each."""
+    readme = Path(schema.__file__).with_name("README.md").read_text()
+    (snippet,) = re.findall(r"```python\n(.*?)```", readme, flags=re.S)
+    write_livo_data(tmp_path / "runs" / "livo_data")
+    monkeypatch.chdir(tmp_path)
+    exec(snippet, {})
+    pairs = read_records(tmp_path / "runs" / "livo_data" / "pairs.jsonl", Pair)
+    assert len(pairs) == 3 * 2 * 2 and all(pair.preferred.is_file() and pair.dispreferred.is_file() for pair in pairs)
 
 
 def test_labels_pair_within_group_and_value():
