@@ -81,8 +81,9 @@ _known: dict[str, str] = {}
 def base_hash(pipeline: Any) -> str:
     """16 hex digits that identify the weights of a base, wherever they lie and whether in float32 or in float16.
 
-    That is the hash of the weights rounded to float16. Rounding to bfloat16 loses more, so a base in bfloat16 is known
-    again only if `load_pipeline` made it. Weights that are as they were are not hashed again.
+    That is the hash of the weights rounded to float16, so a base's published fp16 variant is that base. Rounding to
+    bfloat16 loses more: a base in bfloat16 is known again only if `load_pipeline` made it. Weights that have stayed the
+    same are not hashed again.
     """
     modules = modules_of(pipeline)
     fingerprint = _fingerprint(modules)
@@ -136,7 +137,7 @@ def learned_elsewhere(recorded: str | None, pipeline: Any, source: str, other_ba
         return {}
     if not other_base:
         precision = precision_of(pipeline)
-        cast = "" if precision == "float32" else f" in {precision}, which may be why: load_pipeline it in float32"
+        cast = "" if precision == "float32" else f" in {precision}, which may be why: open it by load_pipeline"
         raise UserError(
             f"{source} was learned on another base ({recorded}, not {here}{cast}): take that one, or learn it on this "
             "one; where this one is a fine-tune of it, other_base=true says so"

@@ -24,6 +24,8 @@ class Family(Protocol):
     """As people call it."""
     PIPELINE: Any
     """The class of its diffusers pipeline."""
+    DENOISER: Any
+    """The class of the module that predicts."""
     COMPONENTS: tuple[str, ...]
     """Those that a base can't be without."""
 
@@ -80,6 +82,7 @@ class Family(Protocol):
 
 
 FAMILIES: tuple[Family, ...] = (sd, sdxl, sd3)
+DENOISERS: tuple[type[torch.nn.Module], ...] = tuple(family.DENOISER for family in FAMILIES)
 
 
 def family_of(pipeline: Pipeline) -> Family:

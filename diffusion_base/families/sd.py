@@ -2,7 +2,13 @@
 
 from typing import Any, TypeAlias
 
-from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import (
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from torch import Tensor, nn
 
 from diffusion_base.families.text import PromptEmbeddings, tokenize
@@ -10,6 +16,7 @@ from diffusion_base.noising import Diffusion
 
 NAME = "Stable Diffusion 1.x and 2.x"
 PIPELINE = StableDiffusionPipeline
+DENOISER = UNet2DConditionModel
 WithUNet: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline
 COMPONENTS: tuple[str, ...] = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 

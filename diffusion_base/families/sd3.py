@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
+from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -14,6 +14,7 @@ from diffusion_base.families.text import PromptEmbeddings, penultimate, tokenize
 
 NAME = "Stable Diffusion 3 and 3.5"
 PIPELINE = StableDiffusion3Pipeline
+DENOISER = SD3Transformer2DModel
 COMPONENTS: tuple[str, ...] = (
     *("transformer", "vae", "scheduler"),
     *("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"),

@@ -11,6 +11,7 @@ from diffusion_base.families.text import PromptEmbeddings, penultimate, tokenize
 
 NAME = "Stable Diffusion XL"
 PIPELINE = StableDiffusionXLPipeline
+DENOISER = sd.DENOISER
 COMPONENTS: tuple[str, ...] = (*sd.COMPONENTS, "text_encoder_2", "tokenizer_2")
 
 sampling_scheduler = sd.sampling_scheduler

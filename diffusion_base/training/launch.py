@@ -7,10 +7,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
-from diffusers.models import UNet2DConditionModel
 from torch import nn
 
 from diffusion_base.errors import UserError
+from diffusion_base.families import DENOISERS
 from diffusion_base.processes import process_state, use_cpu
 from diffusion_base.training import sharding, zero2
 from diffusion_base.training.arguments import TrainingArguments
@@ -41,10 +41,10 @@ def make_accelerator(arguments: TrainingArguments) -> Accelerator:
 
 
 def use_xformers(task: nn.Module) -> None:
-    """Switch the task's UNet to xformers' attention, or say in one line why torch's own stays."""
+    """Switch the task's denoiser to xformers' attention, or say in one line why torch's own stays."""
     try:
         for module in task.modules():
-            if isinstance(module, UNet2DConditionModel):
+            if isinstance(module, DENOISERS):
                 module.enable_xformers_memory_efficient_attention()
     except (ImportError, ValueError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]

@@ -103,7 +103,7 @@ def test_vectors_go_from_one_precision_to_the_others(folder, tmp_path):
             load_vectors(file, load_pipeline(folder, dtype=used, device="cpu"))
     random_vectors(tiny_pipeline(seed=4)).save(file)
     by_hand = tiny_pipeline(seed=4).to(torch.bfloat16)
-    with pytest.raises(UserError, match="another base .* in bfloat16, which may be why: load_pipeline it in float32"):
+    with pytest.raises(UserError, match="another base .* in bfloat16, which may be why: open it by load_pipeline"):
         load_vectors(file, by_hand)
 
 

@@ -21,6 +21,7 @@ def test_family_of(kind):
     pipeline = tiny_pipeline(kind)
     assert family_of(pipeline) is KINDS[kind] and own_size(pipeline) == (32, 32)
     assert KINDS[kind].latent_shape(pipeline, 24, 40) == (4, 6, 10)
+    assert type(KINDS[kind].denoiser(pipeline)) is KINDS[kind].DENOISER
     assert set(KINDS[kind].COMPONENTS) <= pipeline.components.keys()
 
 

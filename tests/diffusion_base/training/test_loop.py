@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from diffusion_base.errors import UserError
+from diffusion_base.families import family_of
 from diffusion_base.training.batches import BatchOrder, load_batches
 from diffusion_base.training.checkpoint import complete
 from diffusion_base.training.launch import use_xformers
@@ -146,8 +147,9 @@ def test_what_has_no_effect_is_said_in_one_line(tmp_path, capsys, monkeypatch):
     assert list((tmp_path / "logs").rglob("events.out.tfevents.*"))
 
 
-def test_without_xformers_torchs_attention_stays(capsys):
-    use_xformers(tiny_pipeline("sd1").unet)
+@pytest.mark.parametrize("kind", ["sd1", "sd3"])
+def test_without_xformers_torchs_attention_stays(kind, capsys):
+    use_xformers(torch.nn.ModuleList([family_of(pipeline := tiny_pipeline(kind)).denoiser(pipeline)]))
     assert capsys.readouterr().out.startswith("torch's own attention is used; xformers' is not available here")
 
 
