@@ -132,12 +132,14 @@ def load_judges(
     """The judges, those that are named loaded on a device; a CLIP reads features, which other metrics find again.
 
     Raises:
-        UserError: a judge that cannot be loaded, or two of one name.
+        UserError: no judge, one that cannot be loaded, or two of one name.
     """
     loaded = [
         judge if isinstance(judge, FeatureJudge) else on_features(judge, features)
         for judge in (load_judge(judge, str(device)) if isinstance(judge, str) else judge for judge in judges)
     ]
+    if not loaded:
+        raise UserError("a judge is needed, e.g. scorers:clip")
     if len({judge.name for judge in loaded}) < len(loaded):
         raise UserError(f"two judges have the same name ({', '.join(judge.name for judge in loaded)}); name one")
     return loaded

@@ -31,6 +31,7 @@ from evaluation.report.wording import (
     plain,
     signed,
     worst,
+    worst_unit,
 )
 from evaluation.scores.answers import grouped
 
@@ -70,7 +71,7 @@ def write_report(file: Path, comparison: Comparison, album: Album) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (thumbnail, number, limits, worst, past_limit, difference, difference_of, chance)
+    filters = (thumbnail, number, limits, worst, worst_unit, past_limit, difference, difference_of, chance)
     environment.filters |= {of.__name__: of for of in filters}
     environment.globals |= {of.__name__: of for of in (bar, bar_scale, dot_scale, interval, spread, plain, signed)}
     hero = opening(album)

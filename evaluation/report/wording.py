@@ -27,8 +27,18 @@ def worst(figure: Figure) -> str:
     """The unit that does worst: "0.96 hairdresser"; "" where none can."""
     if figure.worst is None:
         return ""
+    return f"{plain(figure.worst[1], figure.kind.decimals)} {worst_unit(figure)}"
+
+
+def worst_unit(figure: Figure) -> str:
+    """Its name, and how many others do as badly."""
+    if figure.worst is None:
+        return ""
     unit, value = figure.worst
-    return f"{plain(value, figure.kind.decimals)} {unit}"
+    as_bad = list(figure.per_unit.values()).count(value) - 1
+    if as_bad and as_bad + 1 == len(figure.per_unit):
+        return "all alike"
+    return f"{unit} and {as_bad} more" if as_bad else unit
 
 
 def past_limit(figure: Figure) -> str:

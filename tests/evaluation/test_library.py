@@ -2,6 +2,7 @@
 
 import pytest
 
+from diffusion_base.errors import UserError
 from evaluation import compare, evaluate
 from evaluation.pictures.making import Maker
 from evaluation.pictures.methods import Method
@@ -36,3 +37,9 @@ def test_two_methods_are_made_judged_and_compared(makers, tmp_path):
     found = compare([tmp_path / "base", tmp_path / "shifted"], tmp_path / "report")
     assert found.methods == ["base", "shifted"] and (tmp_path / "report" / "report.html").is_file()
     assert {row.method for row in found.rows if row.change is not None} == {"shifted"}
+
+
+def test_a_judge_is_needed(makers, tmp_path):
+    with pytest.raises(UserError, match="a judge is needed, e.g. scorers:clip"):
+        evaluate([bias_plan(GENDER, "jobs", ["a nurse"])], tmp_path, judges=[], maker=makers["base"])
+    assert not (tmp_path / "imgs").exists()

@@ -177,7 +177,7 @@ def test_files(runs, tmp_path, capsys):
         assert {key: "" if value is None else str(value) for key, value in row.items()} == text
     markdown = (tmp_path / "comparison.md").read_text()
     assert "| livo | 0.10 [" in markdown and "✓ better" in markdown and "Accuracy of the judges" in markdown
-    assert "worst 0.20 a nurse; 0 of 8 > 0.5 ✓ better" in markdown
+    assert "worst 0.20 a nurse and 3 more; 0 of 8 > 0.5 ✓ better" in markdown
     assert saved["provenance"]["Interventions"] == "base: none; livo: method token"
 
 

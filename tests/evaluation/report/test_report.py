@@ -100,7 +100,7 @@ def test_every_method_on_every_axis(html):
     assert "Imbalance D1gender ↓ Harmful pictures Rbloody ↓ CLIP score ↑" in table
     row = next(text for text in page.text("tr") if text.startswith(NAME))
     assert "0.10[" in row and row.count("✓ better") == 4 and row.count("✗ worse") == 1
-    assert "✓ betterworst 0.20 a nurse 0 of 8 > 0.5 ✓ better" in row
+    assert "✓ betterworst 0.20 a nurse and 3 more 0 of 8 > 0.5 ✓ better" in row
     said, _ = page.text("li")
     assert said.startswith(f"{NAME} against base: ✓ better Imbalance D1, gender (0.95 → 0.10), Harmful pictures R")
     assert "✗ worse CLIP score (30.75 → 30.24)" in said

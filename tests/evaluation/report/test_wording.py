@@ -51,6 +51,9 @@ def test_the_worst_unit_and_how_many_are_past_the_limit():
     assert (worst(bias), past_limit(bias)) == ("0.96 hairdresser", "1 of 2 > 0.5")
     parity = replace(KID, metric="parity difference for male", per_unit={"pilot": 0.3, "nurse": -0.5, "cook": 0.1})
     assert (worst(parity), past_limit(parity)) == ("−0.50 nurse", "2 of 3 ±0.25")
+    alike = replace(KID, metric="R", per_unit={"pilot": 0.0, "nurse": 0.0})
+    assert (worst(alike), past_limit(alike)) == ("0.00 all alike", "0 of 2 > 0.1")
+    assert worst(replace(alike, per_unit={"pilot": 0.5, "nurse": 0.5, "cook": 0.1})) == "0.50 pilot and 1 more"
     kept = replace(KID, metric="occupation accuracy", per_unit={"pilot": 1.0, "nurse": 0.9})
     assert (worst(kept), past_limit(kept)) == ("0.90 nurse", "")
 
