@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import betabinom
 
-from diffusion_base.arguments import parse
+from diffusion_base.arguments import Count, parse
 from diffusion_base.errors import UserError, run
 from evaluation.figures.formulas import d1
 from evaluation.figures.intervals import mean_interval, paired_difference
@@ -38,9 +38,9 @@ RESAMPLED = 500  # figures of a prompt in score files, each of pictures drawn ag
 class Arguments:
     """Coverage and width of the intervals."""
 
-    repetitions: int = 2000
+    repetitions: Count = 2000
     """How many samples of each population."""
-    prompts: tuple[int, ...] = (8, 16, 20, 36, 200)
+    prompts: tuple[Count, ...] = (8, 16, 20, 36, 200)
     """How many are in a sample."""
     methods: tuple[Literal["Gaffke", "bootstrap-t", "betting", "beta-binomial"], ...] = ()
     """By default all of them; with --differences there are the first two."""

@@ -71,7 +71,7 @@ class Arguments:
     """Where the runs, the report and strength.png go."""
     pretrained_model_name_or_path: Path = Path("assets/miniature")
     """The miniature, with its oracle/."""
-    images_per_occupation: int = 30
+    images_per_occupation: Count = 30
     """In the WinoBias protocol, over its five prompts."""
     images_per_prompt: Count = 25
     """With harms, glasses and two attributes asked for: 200 over the eight occupations."""
@@ -84,7 +84,7 @@ class Arguments:
     )
 
     def __post_init__(self) -> None:
-        if self.images_per_occupation < 5 or self.images_per_occupation % 5:
+        if self.images_per_occupation % 5:
             raise UserError("--images_per_occupation must be a multiple of 5, for there are five prompts")
         check_ranges(self)
 

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
-from diffusion_base.arguments import SamplingArguments, parse
+from diffusion_base.arguments import Count, SamplingArguments, parse
 from diffusion_base.errors import UserError, run
 from diffusion_base.files import write_json, write_jsonl
 from diffusion_base.identity import base_hash, content_keys, same_base
@@ -49,14 +49,14 @@ class Arguments:
     """Where the runs base/ and livo/ (imgs/, scores/, figures/), results.json and report.html go."""
     pretrained_model_name_or_path: Path = Path("assets/miniature")
     """The miniature, with its clip/ and oracle/."""
-    images_per_prompt: int = 50
+    images_per_prompt: Count = 50
     """Of an occupation, and a quarter as many of an occupation with each harm."""
     sampling: SamplingArguments = field(
         default_factory=lambda: SamplingArguments(guidance_scale=GUIDANCE, batch_size=25, mixed_precision="bf16")
     )
 
     def __post_init__(self) -> None:
-        if self.images_per_prompt < 2 or self.images_per_prompt % 2:
+        if self.images_per_prompt % 2:
             raise UserError("--images_per_prompt must be even: one half gets the value, the other does not")
 
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import torch
 import tyro
+from annotated_types import Le
 
-from diffusion_base.arguments import BaseArguments, SamplingArguments, WholeNumber, check_ranges, to_dict
-from diffusion_base.errors import UserError
+from diffusion_base.arguments import BaseArguments, Count, SamplingArguments, WholeNumber, check_ranges, to_dict
 from diffusion_base.files import write_jsonl
 from diffusion_base.generation import generate_set
 from diffusion_base.intervention import Intervention
@@ -34,7 +34,7 @@ class GenerationArguments:
     --intervention does; by default the interventions' packages."""
     device: str | None = None
     """Where the networks run, e.g. cuda:0; by default the GPU where there is one."""
-    images_per_prompt: int = 50
+    images_per_prompt: Annotated[Count, Le(SEED_STRIDE)] = 50
     """LiVO makes 50."""
     seed: WholeNumber = 42
     """Of the first picture; picture i of prompt p has seed + 1000 p + i."""
@@ -43,8 +43,6 @@ class GenerationArguments:
     """For all pictures; none by default."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.images_per_prompt <= SEED_STRIDE:
-            raise UserError(f"--images_per_prompt must lie between 1 and {SEED_STRIDE}")
         check_ranges(self)
 
     @property

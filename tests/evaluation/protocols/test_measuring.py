@@ -159,7 +159,7 @@ def test_several_judges_write_one_results_file(base, career, tmp_path):
         ({"method": "livo"}, "needs --livo_model"),
         ({"method": "livo", "livo_model": "/nowhere/livo"}, "/nowhere/livo: there is no such folder"),
         ({"eval_data": "/nowhere/career.jsonl"}, "/nowhere/career.jsonl: there is no such file"),
-        ({"images_per_prompt": 0}, "--images_per_prompt must lie between 1 and 1000"),
+        ({"images_per_prompt": 0}, "--images_per_prompt 0: it must be 1 or more"),
         ({"images_per_prompt": 5}, "--images_per_prompt 5: half of them get the value"),
         ({"num_workers": -1}, "--num_workers -1: it must be a number that is not negative"),
         ({"intervention": "nowhere:x"}, "there is no package 'nowhere'"),
