@@ -7,7 +7,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -17,6 +16,7 @@ else:
     import tomli as tomllib  # pytest's own there
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = [path.parent for path in sorted(ROOT.glob("*/__init__.py"))]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -36,12 +36,10 @@ NOT_IMPORTED = {"tensorboard"}  # but used all the same, by accelerate's tracker
 
 
 def libraries_used() -> set[str]:
-    """The top-level modules that are imported anywhere but in tests and docs, without Python's own and ours."""
+    """The top-level modules that packages, scripts and benchmarks import, without Python's own and ours."""
     names = set()
-    for folder in (
-        path for path in ROOT.iterdir() if path.is_dir() and path.name not in ("tests", "docs", "runs", "build")
-    ):
-        for file in folder.rglob("*.py") if not folder.name.startswith(".") else ():
+    for folder in (*PACKAGES, ROOT / "scripts", ROOT / "benchmarks"):
+        for file in folder.rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Import):
                     names |= {alias.name.partition(".")[0] for alias in node.names}
@@ -62,8 +60,7 @@ def test_what_is_imported_is_a_dependency_and_the_reverse():
 
 def test_a_wheel_holds_every_package_and_its_data(tmp_path):
     """A folder with an __init__.py is all that a new method is: no list names it."""
-    pytest.importorskip("setuptools")
-    for name in ("pyproject.toml", "README.md", "LICENSE", *(path.parent.name for path in ROOT.glob("*/__init__.py"))):
+    for name in ("pyproject.toml", "README.md", "LICENSE", *(package.name for package in PACKAGES)):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "my_method" / "inner").mkdir(parents=True)
     for name in ("__init__.py", "inner/__init__.py", "inner/table.csv"):
