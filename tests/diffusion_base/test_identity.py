@@ -26,6 +26,11 @@ def folder(tmp_path_factory):
     return tiny_folder(tmp_path_factory.mktemp("base"))
 
 
+@pytest.fixture(scope="module")
+def loaded(folder):
+    return [load_pipeline(folder, dtype=dtype, device="cpu") for dtype in PRECISIONS]
+
+
 def hash_of_former_versions(pipeline) -> str:
     """As they computed it."""
     whole = hashlib.sha256()
@@ -37,15 +42,14 @@ def hash_of_former_versions(pipeline) -> str:
     return whole.hexdigest()[:16]
 
 
-def test_it_belongs_to_the_weights(folder):
+def test_it_belongs_to_the_weights(loaded):
     pipeline = tiny_pipeline()
-    assert base_hash(pipeline) == base_hash(load_pipeline(folder, device="cpu")) and len(base_hash(pipeline)) == 16
+    assert base_hash(pipeline) == base_hash(loaded[0]) and len(base_hash(pipeline)) == 16
     assert base_hash(tiny_pipeline(seed=1)) != base_hash(pipeline)
 
 
-def test_a_base_is_the_same_in_every_precision(folder):
+def test_a_base_is_the_same_in_every_precision(loaded):
     """Its weights are drawn in float32 and fit into neither half precision."""
-    loaded = [load_pipeline(folder, dtype=dtype, device="cpu") for dtype in PRECISIONS]
     assert [precision_of(pipeline) for pipeline in loaded] == ["float32", "float16", "bfloat16"]
     assert {base_hash(pipeline) for pipeline in loaded} == {base_hash(tiny_pipeline().to(torch.float16))}
     assert len({tuple(pipeline.unet.conv_in.bias.tolist()) for pipeline in loaded}) == 3
@@ -80,13 +84,12 @@ def test_unchanged_weights_are_not_hashed_again_and_changed_ones_are(monkeypatch
         lambda: weight.add_(1e-3),
         lambda: weight.data.add_(1e-3),  # which no counter sees
         lambda: setattr(weight, "data", weight.data + 1e-3),
-        lambda: large.data[[300, 5]].copy_(large.data[[5, 300]]),
         lambda: large.data[300, 7].add_(1e-3),
         lambda: large.data.copy_(large.data.flip(0)),
     ):
         change()
         hashes.add(base_hash(pipeline))
-    assert len(hashes) == 6 and hashed  # indexing by lists makes a copy: that change is none
+    assert len(hashes) == 6 and hashed
 
 
 def test_hash_of_the_miniature_is_what_its_runs_recorded():
@@ -95,22 +98,21 @@ def test_hash_of_the_miniature_is_what_its_runs_recorded():
         assert base_hash(load_pipeline(MINIATURE, dtype=dtype, device="cpu")) == "57c9fa397a395afc"
 
 
-def test_vectors_go_from_one_precision_to_the_others(folder, tmp_path):
+def test_vectors_go_from_one_precision_to_the_others(loaded, tmp_path):
     file = tmp_path / "concept_vectors.safetensors"
-    for learned in PRECISIONS:
-        random_vectors(load_pipeline(folder, dtype=learned, device="cpu")).save(file)
-        for used in PRECISIONS:
-            load_vectors(file, load_pipeline(folder, dtype=used, device="cpu"))
+    for learned in loaded:
+        random_vectors(learned).save(file)
+        for used in loaded:
+            load_vectors(file, used)
     random_vectors(tiny_pipeline(seed=4)).save(file)
     by_hand = tiny_pipeline(seed=4).to(torch.bfloat16)
     with pytest.raises(UserError, match="another base .* in bfloat16, which may be why: open it by load_pipeline"):
         load_vectors(file, by_hand)
 
 
-def test_hashes_of_former_versions_are_known(folder, tmp_path):
+def test_hashes_of_former_versions_are_known(loaded, tmp_path):
     run = {"arguments": {}, "data": "0"}
-    for dtype in PRECISIONS:
-        pipeline = load_pipeline(folder, dtype=dtype, device="cpu")
+    for pipeline in loaded:
         former, here = hash_of_former_versions(pipeline), base_hash(pipeline)
         assert former != here and same_base(former, here) and not same_base(former, base_hash(tiny_pipeline(seed=1)))
         check_same_run(tmp_path, run | {"base_hash": former}, run | {"base_hash": here}, {})
