@@ -1,14 +1,8 @@
 """LiVO's protocol end to end on a random pipeline: layout, split, resuming, and one clear sentence for bad input."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from diffusion_base.errors import UserError, run
@@ -18,6 +12,7 @@ from evaluation.figures.stored import read_figures
 from evaluation.protocols import measuring
 from miniature.models import asset_folder
 from scorers.clip import CLIPScorer
+from tests.forked import in_two_processes
 from tests.tiny import tiny_folder, tiny_pipeline
 
 JUDGE = "tests.evaluation.fake_judge:first-pixel"
@@ -276,28 +271,12 @@ def test_clip_reads_features_that_the_next_metric_finds(base, career, tmp_path, 
         eval_imgs.main(["--metrics", "clip", "diversity", "--eval_image_paths", str(folder), *options, *more])
 
 
-def launch(script, *arguments):
-    """Run a script of the evaluation in two processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    root = Path(__file__).parents[3]
-    start = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", f"--main_process_port={port}")
-    subprocess.run(
-        [sys.executable, *start, str(root / "evaluation" / script), *arguments],
-        # sums are cut into as many parts as there are threads, so the same bits need the same number
-        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": str(torch.get_num_threads())},
-        check=True,
-        timeout=600,
-    )
-
-
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds(base, encoder, career, tmp_path):
     options = {"images_per_prompt": 36, "livo_model": encoder, "num_inference_steps": 2}
     judges = ["--judge", CLIP]
     figures = eval_bias.main([*flags(base, career, tmp_path / "one", **options), *judges])
-    launch("eval_bias.py", *flags(base, career, tmp_path / "two", **options), *judges)
+    in_two_processes(eval_bias.main, [*flags(base, career, tmp_path / "two", **options), *judges])
     name = "bias_gender_career"
     for part in (f"imgs/{name}/manifest.jsonl", f"imgs/{name}/prompt.jsonl", f"results/{name}.jsonl"):
         assert (tmp_path / "two" / part).read_bytes() == (tmp_path / "one" / part).read_bytes()

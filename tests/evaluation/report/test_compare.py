@@ -2,15 +2,13 @@
 
 import csv
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from diffusion_base.errors import UserError
+from diffusion_base.errors import UserError, run
 from evaluation.compare import compare, main
 from evaluation.figures.from_scores import bias_figures
 from evaluation.figures.intervals import paired_difference
@@ -291,8 +289,9 @@ def test_runs_that_are_no_comparison(runs, tmp_path):
         compare([base, runs / "livo"], tmp_path / "out", names=["a"])
 
 
-def test_one_sentence_and_exit_code(runs, tmp_path):
-    command = [sys.executable, "-m", "evaluation.compare", str(runs / "base"), "--output_dir", str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 2 and result.stderr.count("\n") == 1
-    assert result.stderr.startswith("error: a comparison needs two runs")
+def test_one_sentence_and_exit_code(runs, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(lambda: main([str(runs / "base"), "--output_dir", str(tmp_path)]))
+    printed = capsys.readouterr().err
+    assert stopped.value.code == 2 and printed.count("\n") == 1
+    assert printed.startswith("error: a comparison needs two runs")

@@ -2,9 +2,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +20,7 @@ from scorers.feature_judge import on_features
 from scorers.q16 import Q16Scorer
 from scorers.similarity import SimilarityScorer
 from tests.evaluation.fake_judge import FirstPixel
+from tests.forked import in_process
 from tests.scorers.tiny_clip import tiny_clip_folder
 
 GENDER = AttributeQuestion("gender", ("male", "female"))
@@ -175,29 +173,19 @@ def test_what_several_processes_left_is_taken_up(pictures, tmp_path):
     assert sorted(path.name for path in tmp_path.glob("*.jsonl*")) == ["other.jsonl.part-0", "scores.jsonl"]
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from PIL import Image
-from evaluation.scores.asking import score_pictures
-from tests.evaluation.fake_judge import FirstPixel
-from tests.evaluation.scores.test_asking import GENDER
-
 class Mortal(FirstPixel):
     def classify(self, images, prompts, choices):
         if self.seen == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().classify(images, prompts, choices)
 
-pictures = [(path, {"file": path.name, "prompt": "a nurse"}) for path in sorted(Path(sys.argv[1]).glob("*.png"))]
-score_pictures(pictures, GENDER, [Mortal("one")], Path(sys.argv[1]) / "scores.jsonl", batch_size=2, num_workers=0)
-"""
+
+def ask_until_killed(pictures, scores):
+    score_pictures(pictures, GENDER, [Mortal("one")], scores, batch_size=2, num_workers=0)
 
 
 def test_killed_in_the_middle_it_goes_on(pictures, tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], env=environment, timeout=300)
-    assert killed.returncode == -signal.SIGKILL
+    assert in_process(ask_until_killed, pictures, tmp_path / "scores.jsonl") == -signal.SIGKILL
     rest = FirstPixel("one")
     rows = score_pictures(pictures, GENDER, [rest], tmp_path / "scores.jsonl", progress=False)
     assert rest.seen == 2 and len(rows) == 4
