@@ -1,6 +1,7 @@
 """The training script from its command line, on a tiny base: what it leaves behind, and what it refuses."""
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -108,7 +109,18 @@ def test_nothing_but_the_encoder_moves(tmp_path):
 def test_resumed_is_uninterrupted(inputs, tmp_path, crop):
     main(quick(inputs, tmp_path / "whole", crop, "--max_train_steps=4"))
     main(quick(inputs, tmp_path / "parts", crop, "--checkpointing_steps=2"))
-    main(quick(inputs, tmp_path / "parts", crop, "--max_train_steps=4", "--resume_from_checkpoint=latest"))
+    data = Path(shutil.copytree(inputs[1].split("=")[1], tmp_path / "moved"))
+    further = quick(
+        [inputs[0], f"--train_data_dir={data}"], tmp_path / "parts", crop, "--max_train_steps=4",
+        "--resume_from_checkpoint=latest",
+    )  # fmt: skip
+    metadata = next(data.rglob("metadata.jsonl"))
+    original = metadata.read_text()
+    metadata.write_text(original.replace('"prompt": "', '"prompt": "another '))
+    with pytest.raises(UserError, match="checkpoint-2 was trained on other data"):
+        main(further)
+    metadata.write_text(original)
+    main(further)
     whole, parts, middle = ((tmp_path / run / WEIGHTS).read_bytes() for run in ("whole", "parts", "parts/checkpoint-2"))
     assert whole == parts != middle
 
