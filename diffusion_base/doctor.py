@@ -25,7 +25,7 @@ WITHOUT = {
     "onnxruntime": "no NudeNet judge",
     "gradio": "nothing yet: there is no web demo",
     "wandb": "no --report_to=wandb; tensorboard is the default",
-    "bitsandbytes": "no --use_8bit_adam",
+    "bitsandbytes": "no --optimizer adamw_8bit",
     "torchvision": "nothing: pictures are processed by PIL",
     "torch-fidelity": "nothing: FID's Inception is scorers/inception.py, its weights a local file",
     "xformers": "--enable_xformers_memory_efficient_attention falls back to torch's attention",

@@ -1,6 +1,7 @@
 """Which of the run's processes this is, where it computes, and on how many cores."""
 
 import os
+from datetime import timedelta
 
 import psutil
 import torch
@@ -8,6 +9,7 @@ from accelerate import PartialState
 
 from diffusion_base.errors import UserError
 
+PATIENCE = timedelta(hours=1)  # for a process that writes or encodes while the others wait: NCCL's own is 10 minutes
 LAUNCHERS = {"ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"}  # the marks of `accelerate launch` and torchrun
 
 
@@ -37,7 +39,7 @@ def process_state() -> PartialState:
     On a CPU the processes of a machine share its cores, unless the user said how many threads there shall be:
     `accelerate launch` would leave each of them a single one.
     """
-    state = PartialState(cpu=use_cpu())
+    state = PartialState(cpu=use_cpu(), timeout=PATIENCE)
     if state.device.type == "cpu" and _limited_by_the_launcher():
         torch.set_num_threads(max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     return state

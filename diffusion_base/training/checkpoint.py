@@ -109,7 +109,7 @@ def starting_point(output_dir: Path, resume: str | None) -> Path | None:
     if resume == "latest":
         return existing[-1]
     wanted = output_dir / Path(resume).name
-    if resume != wanted.name and Path(resume).resolve() != wanted.resolve():
+    if Path(resume) != Path(wanted.name) and Path(resume).resolve() != wanted.resolve():
         raise UserError(
             f"--resume_from_checkpoint {resume} does not lie in --output_dir {output_dir}: a run is continued where it"
             f" is, so give --output_dir {Path(resume).parent}"
