@@ -117,14 +117,15 @@ def test_random_crops_encode_live_and_say_so(vae, pictures, tmp_path, capsys):
 
 def too_large_for_float16(**options) -> AutoencoderKL:
     """Its first activations pass 65504 where a picture isn't grey; normalisation makes them small again."""
-    vae = tiny_vae(**options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        vae = tiny_vae(**options)
     vae.encoder.conv_in.weight.data *= 2e5
     return vae.requires_grad_(False).eval()
 
 
 def test_a_vae_that_must_not_run_in_float16_does_not(pictures, tmp_path):
-    with torch.random.fork_rng(devices=[]):
-        vae = too_large_for_float16().half()
+    vae = too_large_for_float16().half()
     pixels = torch.rand(2, 3, RESOLUTION, RESOLUTION, generator=torch.Generator().manual_seed(0)) * 2 - 1
     exact = encode_live(deepcopy(vae).float(), pixels, 0, [3, 3], [0, 1])
     assert exact.isfinite().all()
@@ -148,10 +149,22 @@ def test_latents_that_are_not_finite_are_the_pictures_and_not_the_learning_rates
         LatentCache(vae, tmp_path / "cache", RESOLUTION).encode(pictures)
 
 
-def test_shifted_latents():
-    """(mean + e^(logvar/2)·noise − shift)·scale = (3 + 1·0.5 − 1.5)·2 = 4."""
+def test_shifted_latents(pictures, tmp_path):
+    """(mean + e^(logvar/2)·noise − shift)·scale = (3 + 1·0.5 − 1.5)·2 = 4; a shift of 1.5 takes 3 off each."""
     moments = torch.tensor([3.0, 0.0])[:, None, None, None]
     assert sample_posterior(moments, torch.full((1, 1, 1), 0.5), 2.0, 1.5).item() == 4.0
+
+    found = {}
+    for shift in (None, 1.5):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            vae = tiny_vae(scaling_factor=2.0, shift_factor=shift).requires_grad_(False).eval()
+        cache = LatentCache(vae, tmp_path / "cache", RESOLUTION)
+        cache.encode(pictures[:1])
+        pixels = to_tensor(square(load_image(pictures[0]), RESOLUTION))[None]
+        cached = cache.load(pictures[0], np.random.default_rng(0))
+        found[shift] = torch.stack([cached, encode_live(vae, pixels, 0, [0], [0])[0]])
+    torch.testing.assert_close(found[None] - found[1.5], torch.full((2, 4, 8, 8), 3.0))
 
 
 def test_faults_are_named(vae, pictures, tmp_path, monkeypatch):
