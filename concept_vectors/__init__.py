@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from diffusion_base.lazy import lazy
 
 if TYPE_CHECKING:
+    from concept_vectors.bottleneck import Schedule
     from concept_vectors.inference import ConceptVector, FairGroup, TwoTrajectories
     from concept_vectors.responsible_text import ResponsibleText
     from concept_vectors.vectors import ConceptVectors, load_vectors
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "concept_vectors.bottleneck": ("Schedule",),
         "concept_vectors.inference": ("ConceptVector", "FairGroup", "TwoTrajectories"),
         "concept_vectors.responsible_text": ("ResponsibleText",),
         "concept_vectors.vectors": ("ConceptVectors", "load_vectors"),
