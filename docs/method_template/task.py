@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from diffusion_base.conditioning import CachedPrompts
 from diffusion_base.families import family_of
-from diffusion_base.identity import base_hash
+from diffusion_base.identity import base_hash, modules_of
 from diffusion_base.noising import noised, per_sample_error
 from diffusion_base.pipeline import Pipeline
 from diffusion_base.training.reference import Reference
@@ -24,7 +24,7 @@ class LoraTask(TrainingTask):
         super().__init__()
         self.base_hash = base_hash(pipeline)  # before anything is cast or added
         self.pipeline, self.family, self.beta, self.seed = pipeline, family_of(pipeline), beta, seed
-        self.parts = nn.ModuleDict({n: part for n, part in pipeline.components.items() if isinstance(part, nn.Module)})
+        self.parts = nn.ModuleDict(modules_of(pipeline))
         self.denoiser = self.family.denoiser(pipeline)
         self.parts.to(frozen_dtype)
         lora = LoraConfig(r=rank, lora_alpha=rank, target_modules=["to_q", "to_k", "to_v", "to_out.0"])

@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     task = LoraTask(pipeline, rank=rank, beta=beta, seed=training.seed, frozen_dtype=training.frozen_dtype)
     if training.gradient_checkpointing:
         task.denoiser.enable_gradient_checkpointing()
-    validate = side_by_side(pipeline, arguments.validation, reference=task.reference)
+    shown = [(text, {}) for text in arguments.validation.validation_prompts or [p.prompt for p in dataset.pairs[:4]]]
+    validate = side_by_side(pipeline, arguments.validation, shown, reference=task.reference)
     return train(task, dataset, training, resolved=arguments, validate=validate)
 
 

@@ -68,9 +68,10 @@ def my_method(place):
 
 
 def flags(output_dir: str, *more: str) -> list[str]:
-    quick = f"--train_batch_size=2 --max_train_steps={STEPS} --learning_rate=0.01 --report_to=none --logging_steps=1"
+    quiet = "--report_to=none --logging_steps=1 --num_images_per_val_prompt=0"
+    quick = f"--train_batch_size=2 --max_train_steps={STEPS} --learning_rate=0.01"
     paths = ["--pretrained_model_name_or_path=base", "--train_data=pairs.jsonl", f"--output_dir={output_dir}"]
-    return [*paths, *quick.split(), *more]
+    return [*paths, *quick.split(), *quiet.split(), *more]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def trained(place, my_method):
     """A run that nothing interrupted."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        return my_method("train").main(flags("whole", "--validation_prompts", "a nurse"))
+        return my_method("train").main(flags("whole", "--num_images_per_val_prompt=1"))
 
 
 def weights(folder: Path) -> dict[str, bytes]:
@@ -161,9 +162,11 @@ def test_the_loss_by_hand(my_method):
 
 
 def test_its_validation_shows_the_base_beside_the_policy(trained):
-    both = load_image(trained / f"validation/step-{STEPS}-a-nurse-0.png")
-    (base,) = generate(tiny_pipeline(), ["a nurse"], [0], progress=False)
-    assert both.crop((0, 0, 32, 32)) == base != both.crop((32, 0, 64, 32))
+    prompts = [f"a photo of a nurse, {i}" for i in range(4)]
+    base = generate(tiny_pipeline(), prompts, [0] * 4, progress=False)
+    for i, picture in enumerate(base):
+        both = load_image(trained / f"validation/step-{STEPS}-a-photo-of-a-nurse-{i}-0.png")
+        assert both.crop((0, 0, 32, 32)) == picture != both.crop((32, 0, 64, 32))
 
 
 def test_it_is_short():
