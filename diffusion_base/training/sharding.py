@@ -115,11 +115,7 @@ def split_like(target: Tensor, tensor: Tensor) -> Tensor:
 
 @contextmanager
 def whole_on_main(module: nn.Module) -> Iterator[None]:
-    """Inside, the main process's split parameters are whole, on the CPU, to be saved; the other processes' are not.
-
-    Its modules are then also of the class they were made of, whose name goes into their configurations.
-    """
-    parts = [(part, type(part)) for part in module.modules() if isinstance(part, FSDPModule)]
+    """Inside, the main process's split parameters are whole, on the CPU, to be saved; the other processes' are not."""
     split = [
         (owner, name, parameter)
         for owner in module.modules()
@@ -131,13 +127,10 @@ def whole_on_main(module: nn.Module) -> Iterator[None]:
         full = whole(parameter)
         if main:
             setattr(owner, name, nn.Parameter(full.cpu(), parameter.requires_grad))
-    for part, kind in parts if main else ():
-        part.__class__ = kind.__bases__[1]  # type: ignore[assignment]  # (FSDPModule, what it was)
     try:
-        yield
+        with _as_made(module):
+            yield
     finally:
-        for part, kind in parts if main else ():
-            part.__class__ = kind
         for owner, name, parameter in split if main else ():
             setattr(owner, name, parameter)
 
@@ -150,8 +143,23 @@ def runnable(task: nn.Module) -> Iterator[None]:
         part.set_reshard_after_forward(False, recurse=False)
         part.unshard()
     try:
-        yield
+        with _as_made(task):
+            yield
     finally:
         for part in parts:
             part.reshard()
             part.set_reshard_after_forward(part is not task, recurse=False)  # torch's default: all but the root
+
+
+@contextmanager
+def _as_made(module: nn.Module) -> Iterator[None]:
+    """Inside, split modules are of the class they were made of: the one whose name goes into their configurations, and
+    whose `to` doesn't split them again."""
+    parts = [(part, type(part)) for part in module.modules() if isinstance(part, FSDPModule)]
+    for part, kind in parts:
+        part.__class__ = kind.__bases__[1]  # type: ignore[assignment]  # of (FSDPModule, what it was)
+    try:
+        yield
+    finally:
+        for part, kind in parts:
+            part.__class__ = kind

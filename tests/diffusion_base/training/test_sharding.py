@@ -56,8 +56,8 @@ def run(output_dir, steps, **options):
     rank = os.environ.get("RANK", "0")
 
     def validate(folder, step):
-        with torch.no_grad():  # no process waits for another's calls
-            outputs = [task.trained(torch.ones(4)) * task.slope.sum() for _ in range(1 + 2 * int(rank))]
+        with torch.no_grad():  # no process waits for another's calls, nor for its `to`
+            outputs = [task.trained.to("cpu")(torch.ones(4)) * task.slope.sum() for _ in range(1 + 2 * int(rank))]
         torch.save(outputs[-1], folder / f"{rank}.pt")
 
     arguments = toy_arguments(output_dir, max_train_steps=steps, **OPTIONS, **options)
