@@ -16,6 +16,7 @@ import re
 import shutil
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +208,8 @@ def check_same_run(folder: Path, theirs: dict[str, Any], ours: dict[str, Any], f
     pairs = [(key, theirs.get(key), ours.get(key)) for key in compared]
     pairs += [(key, there.get(key, default), here[key]) for key, default in fixed.items()]
     pairs += [(key, value, None) for key, value in there.items() if key not in here]
-    if differences := [f"{key} {was!r} there, {now!r} here" for key, was, now in sorted(pairs) if was != now]:
+    pairs.sort(key=itemgetter(0))
+    if differences := [f"{key} {was!r} there, {now!r} here" for key, was, now in pairs if was != now]:
         raise UserError(
             f"{folder} belongs to another run ({'; '.join(differences)}): give its arguments, or another --output_dir"
         )
