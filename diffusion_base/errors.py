@@ -28,8 +28,9 @@ def run(main: Callable[[], object]) -> NoReturn:
     try:
         try:
             _run(main)
-        finally:
+        except SystemExit:
             sys.stdout.flush()  # at the interpreter's own end it would be too late to say nothing
+            raise
     except BrokenPipeError:
         broken = [stream for stream in (sys.stdout, sys.stderr) if _without_reader(stream)]
         if not broken:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,15 +47,23 @@ from diffusion_base.errors import UserError, run
 
 def main():
     print("x" * {characters})
-    if {fault}:
-        raise UserError("too late")
+    if {fault!r}:
+        raise {fault}("too late")
 
 run(main)
 """
 
 
-@pytest.mark.parametrize(("characters", "fault"), [(10, False), (10, True), (1_000_000, False)])
-def test_a_reader_that_leaves_is_no_fault(characters, fault):
+@pytest.mark.parametrize(
+    ("characters", "fault", "code", "said"),
+    [
+        (10, "", 141, r""),
+        (1_000_000, "", 141, r""),
+        (10, "UserError", 141, r"error: too late\n"),
+        (10, "RuntimeError", 120, r"(?s)Traceback .*RuntimeError: too late\n.*"),  # 120 is the interpreter's own
+    ],
+)
+def test_a_reader_that_leaves_is_no_fault(characters, fault, code, said):
     """What `head` closes: 141 is a shell's code for it. Little is written at the end only, much of it at once."""
     script = WRITER.format(root=str(Path(__file__).parents[2]), characters=characters, fault=fault)
     reading, writing = os.pipe()
@@ -63,7 +72,7 @@ def test_a_reader_that_leaves_is_no_fault(characters, fault):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, env=environment)
     os.close(writing)
-    assert (done.returncode, done.stderr) == (141, "error: too late\n" if fault else "")
+    assert done.returncode == code and re.fullmatch(said, done.stderr)
 
 
 def test_a_broken_pipe_of_another_kind_keeps_its_traceback(monkeypatch):
