@@ -55,7 +55,7 @@ def _start(environment, function, arguments, options) -> BaseProcess:
 
 def _run(threads, environment, function, arguments, options) -> None:
     torch.set_num_threads(threads)
-    os.environ |= environment
+    os.environ |= {"OMP_NUM_THREADS": str(threads)} | environment  # accelerate sets another number where none is named
     worker.MP_STATUS_CHECK_INTERVAL = 0.2  # seconds until loader workers notice that their parent was killed
     # a loader's workers must be children of the process that is killed, not of the server: else they live on
     multiprocessing.set_start_method("fork", force=True)
