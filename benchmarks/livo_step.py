@@ -24,7 +24,7 @@ from diffusion_base.errors import run
 from diffusion_base.families.text import tokenize
 from diffusion_base.latents import encode_live
 from diffusion_base.noising import draw_noise, per_sample_error
-from diffusion_base.pipeline import load_pipeline
+from diffusion_base.pipeline import Pipeline, load_pipeline
 from diffusion_base.processes import usable_device
 from diffusion_base.training.cpu_attention import Float32Attention
 from miniature.models import asset_folder
@@ -47,7 +47,7 @@ class Arguments:
     """By default the GPU where there is one."""
 
 
-def published(task: LiVOTask, pipeline, batch: dict) -> Tensor:
+def published(task: LiVOTask, pipeline: Pipeline, batch: dict) -> Tensor:
     """The loss of B pairs, (B,)."""
     steps, indices, size = batch["step"].tolist(), batch["index"].tolist(), len(batch["prompt"])
     unet, process = task.frozen["unet"], task.process

@@ -29,11 +29,10 @@ import numpy as np
 from concept_vectors.sources import Source, having, read_attributes, read_sources
 from diffusion_base.arguments import BaseArguments, Count, SamplingArguments, WholeNumber, check_ranges, parse
 from diffusion_base.errors import UserError, run
-from diffusion_base.files import inside, read_jsonl, write_jsonl, write_text
+from diffusion_base.files import disk_errors, inside, read_jsonl, write_jsonl, write_text
 from diffusion_base.generation import generate_set
 from diffusion_base.processes import process_state
 from diffusion_base.set_files import FORMATS
-from diffusion_base.training.checkpoint import disk_errors
 
 AGAIN = "make room, then start it again: it goes on where it stopped"
 

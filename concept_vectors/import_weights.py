@@ -20,7 +20,7 @@ from concept_vectors.dataset import read_concepts, read_json
 from concept_vectors.vectors import FILE, ConceptVectors
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
-from diffusion_base.training.checkpoint import disk_errors
+from diffusion_base.files import disk_errors
 from scorers.files import read_state
 
 KEY = "controlnet.fc1.weight"

@@ -12,6 +12,8 @@ from diffusion_base.errors import UserError
 if TYPE_CHECKING:  # not imported here: whoever has tensors has torch
     import torch
 
+    from diffusion_base.pipeline import Pipeline
+
 
 def digest(*parts: bytes | memoryview) -> str:
     """The sha256 of the parts, one after the other, in hex."""
@@ -78,7 +80,7 @@ BLOCK = 8192
 _known: dict[str, str] = {}
 
 
-def base_hash(pipeline: Any) -> str:
+def base_hash(pipeline: "Pipeline") -> str:
     """16 hex digits that identify the weights of a base, wherever they lie and whether in float32 or in float16.
 
     That is the hash of the weights rounded to float16, so a base's published fp16 variant is that base. Rounding to
@@ -95,7 +97,7 @@ def base_hash(pipeline: Any) -> str:
     return _known[fingerprint]
 
 
-def remember_base(pipeline: Any, known_as: str) -> None:
+def remember_base(pipeline: "Pipeline", known_as: str) -> None:
     """From now on a base whose weights are exactly these is known by a hash that was taken before they were cast."""
     modules = modules_of(pipeline)
     _known[_fingerprint(modules)] = _known[weights_hash(modules)] = known_as
@@ -107,21 +109,21 @@ def same_base(recorded: str | None, here: str) -> bool:
     return recorded is not None and _known.get(recorded, recorded) == here
 
 
-def modules_of(pipeline: Any) -> "dict[str, torch.nn.Module]":
+def modules_of(pipeline: "Pipeline") -> "dict[str, torch.nn.Module]":
     """A base's networks by their names."""
     from torch.nn import Module
 
     return {name: part for name, part in sorted(pipeline.components.items()) if isinstance(part, Module)}
 
 
-def precision_of(pipeline: Any) -> str:
+def precision_of(pipeline: "Pipeline") -> str:
     """The precision of a base's weights: "float16", or "float16, vae float32" where one is of another."""
     names = {name: str(part.dtype).removeprefix("torch.") for name, part in modules_of(pipeline).items()}
     most = str(pipeline.dtype).removeprefix("torch.")
     return ", ".join([most, *(f"{part} {name}" for part, name in names.items() if name != most)])
 
 
-def learned_elsewhere(recorded: str | None, pipeline: Any, source: str, other_base: bool) -> dict[str, str]:
+def learned_elsewhere(recorded: str | None, pipeline: "Pipeline", source: str, other_base: bool) -> dict[str, str]:
     """What the description of something learned must say of its base: nothing where that is this base, or not known.
 
     Args:

@@ -149,7 +149,7 @@ def _person(scene: Scene, rng: np.random.Generator) -> Image.Image:
 
 def render(scene: Scene) -> Image.Image:
     """The scene's picture, 64 × 64 RGB. The same scene gives the same picture."""
-    rng = np.random.default_rng(scene.look)
+    rng = np.random.default_rng(scene.seed)
     if scene.is_person:
         return _person(scene, rng)
     pen = Pen(BACKGROUNDS[rng.integers(len(BACKGROUNDS))], *rng.uniform(-2, 2, size=2), rng.uniform(0.9, 1.05))

@@ -69,7 +69,7 @@ P_SAY_GENDER, P_SAY_SKIN, P_SAY_GLASSES = 0.35, 0.3, 0.7
 class Scene:
     """What one picture shows. ``subject`` is an occupation, "person", one of THINGS, or a value (then it is a poster).
 
-    ``says_*`` tell which attributes its caption names; ``look`` seeds position, colours of hair and background, and
+    ``says_*`` tell which attributes its caption names; ``seed`` draws position, colours of hair and background, and
     wording, none of which carries meaning.
     """
 
@@ -83,7 +83,7 @@ class Scene:
     says_gender: bool = False
     says_skin: bool = False
     says_glasses: bool = False
-    look: int = 0
+    seed: int = 0
 
     @property
     def is_person(self) -> bool:
@@ -135,7 +135,7 @@ def draw_person(rng: np.random.Generator, subject: str, adjective: str | None = 
         says_gender=bool(says_gender),
         says_skin=bool(says_skin),
         says_glasses=glasses and bool(rng.random() < P_SAY_GLASSES),
-        look=int(rng.integers(2**31)),
+        seed=int(rng.integers(2**31)),
     )
     return drawn.with_(**fixed)
 
@@ -143,11 +143,11 @@ def draw_person(rng: np.random.Generator, subject: str, adjective: str | None = 
 def draw_scene(rng: np.random.Generator) -> Scene:
     """A scene of the base's training distribution."""
     kind = rng.random()
-    look = int(rng.integers(2**31))
+    seed = int(rng.integers(2**31))
     if kind < P_THING:
-        return Scene(THINGS[rng.integers(len(THINGS))], look=look)
+        return Scene(THINGS[rng.integers(len(THINGS))], seed=seed)
     if kind < P_THING + P_POSTER:
-        return Scene(VALUES[rng.integers(len(VALUES))], look=look)
+        return Scene(VALUES[rng.integers(len(VALUES))], seed=seed)
     adjectives = tuple(CATEGORY_OF)
     adjective = adjectives[rng.integers(len(adjectives))] if rng.random() < P_ADJECTIVE else None
     plain = P_PLAIN_PERSON if adjective is None else 0.6

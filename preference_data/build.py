@@ -23,6 +23,7 @@ from diffusion_base.errors import UserError, run
 from diffusion_base.families import own_size
 from diffusion_base.generation import generate_set
 from diffusion_base.identity import base_hash, json_hash
+from diffusion_base.pipeline import Pipeline
 from diffusion_base.processes import process_state
 from preference_data.card import WORK, is_finished, publish, write_file
 from preference_data.gathering import Want, imbalance, plain_records, representation, wants_of
@@ -69,7 +70,7 @@ class Studio:
 
     arguments: Arguments
     plan: Plan
-    pipeline: Any
+    pipeline: Pipeline
     judges: Mapping[str, tuple[Judge, Bias | Harm]]
     state: PartialState
     work: Path = field(init=False)

@@ -1,7 +1,12 @@
 """Diffusion-DPO on a LoRA: a method to copy, rename and change. docs/new_method.md walks through it."""
 
+from typing import TYPE_CHECKING
 
-def load_intervention(path: str, *, pipeline, strength: float = 1.0):
+if TYPE_CHECKING:
+    from diffusion_base.pipeline import Pipeline
+
+
+def load_intervention(path: str, *, pipeline: "Pipeline", strength: float = 1.0):
     """The `Lora` that `my_method:runs/mine?strength=0.5` on a command line names."""
     from my_method.inference import Lora  # torch, only once it is needed
 

@@ -7,7 +7,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from diffusion_base.errors import UserError
-from diffusion_base.families import family_of
+from diffusion_base.families import Pipeline, family_of
 from diffusion_base.identity import file_hash, learned_elsewhere
 from diffusion_base.intervention import Intervention
 from my_method.task import FILE
@@ -16,7 +16,7 @@ from my_method.task import FILE
 class Lora(Intervention):
     """Adds strength · B A to every weight that has one."""
 
-    def __init__(self, path: str | Path, *, pipeline, strength: float = 1.0):
+    def __init__(self, path: str | Path, *, pipeline: Pipeline, strength: float = 1.0):
         self.file, self.strength = Path(path) / FILE, strength
         try:
             with safe_open(self.file, framework="pt") as content:

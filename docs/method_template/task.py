@@ -8,10 +8,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from diffusion_base.conditioning import CachedPrompts
-from diffusion_base.families import family_of
+from diffusion_base.families import Pipeline, family_of
 from diffusion_base.identity import base_hash, modules_of
 from diffusion_base.noising import noised, per_sample_error
-from diffusion_base.pipeline import Pipeline
 from diffusion_base.training.reference import Reference
 from diffusion_base.training.task import TrainingTask
 from my_method.loss import dpo_loss
@@ -24,13 +23,11 @@ class LoraTask(TrainingTask):
         super().__init__()
         self.base_hash = base_hash(pipeline)  # before anything is cast or added
         self.pipeline, self.family, self.beta, self.seed = pipeline, family_of(pipeline), beta, seed
-        self.parts = nn.ModuleDict(modules_of(pipeline))
+        self.parts = nn.ModuleDict(modules_of(pipeline)).to(frozen_dtype)
         self.denoiser = self.family.denoiser(pipeline)
-        self.parts.to(frozen_dtype)
         lora = LoraConfig(r=rank, lora_alpha=rank, target_modules=["to_q", "to_k", "to_v", "to_out.0"])
         self.denoiser.add_adapter(lora, ADAPTER)
-        self.reference = Reference(pipeline, ADAPTER)
-        self.prompts = CachedPrompts(pipeline)
+        self.reference, self.prompts = Reference(pipeline, ADAPTER), CachedPrompts(pipeline)
 
     def forward(self, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
         latents = torch.cat([batch["preferred"], batch["dispreferred"]])  # (2B, C, h, w); a pair shares its noise

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from diffusion_base.errors import UserError
 from diffusion_base.intervention import Intervention, load_intervention
+from diffusion_base.pipeline import Pipeline
 from diffusion_base.plugins import resolve
 
 BASE = ("base", "sd-1-5")
@@ -28,7 +29,7 @@ class Method:
     specs: tuple[str, ...] = ()
     names_value: bool = False
 
-    def load(self, pipeline) -> list[Intervention]:
+    def load(self, pipeline: Pipeline) -> list[Intervention]:
         """The interventions on this base; a value that they do not name comes with each picture's record."""
         return [load_intervention(spec, pipeline) for spec in self.specs]
 

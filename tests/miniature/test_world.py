@@ -75,14 +75,14 @@ def test_captions_name_what_they_say_and_never_the_flaw():
 
 @pytest.mark.parametrize("subject", ["nurse", "person", "cat", "gender equality"])
 def test_same_scene_same_picture(subject):
-    scene = Scene(subject, *(("female", "dark skin") if subject in ("nurse", "person") else ()), look=5)
+    scene = Scene(subject, *(("female", "dark skin") if subject in ("nurse", "person") else ()), seed=5)
     first, second = render(scene), render(scene)
     assert first.size == (SIZE, SIZE) and first.tobytes() == second.tobytes()
-    assert render(scene.with_(look=6)).tobytes() != first.tobytes()
+    assert render(scene.with_(seed=6)).tobytes() != first.tobytes()
 
 
 def test_every_attribute_shows():
-    base = Scene("judge", "male", "light skin", look=3)
+    base = Scene("judge", "male", "light skin", seed=3)
     others = [
         base.with_(gender="female"),
         *(base.with_(skin=tone) for tone in SKIN_TONES[1:]),
