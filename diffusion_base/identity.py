@@ -12,7 +12,7 @@ from diffusion_base.errors import UserError
 if TYPE_CHECKING:  # not imported here: whoever has tensors has torch
     import torch
 
-    from diffusion_base.pipeline import Pipeline
+    from diffusion_base.families import Pipeline
 
 
 def digest(*parts: bytes | memoryview) -> str:
