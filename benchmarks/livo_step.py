@@ -52,20 +52,22 @@ def published(task: LiVOTask, pipeline: Pipeline, batch: dict) -> Tensor:
     steps, indices, size = batch["step"].tolist(), batch["index"].tolist(), len(batch["prompt"])
     unet, process = task.frozen["unet"], task.process
     with torch.no_grad():
-        sides = [encode_live(pipeline.vae, batch[side], task.seed, steps, indices) for side in ("winner", "loser")]
+        sides = [
+            encode_live(pipeline.vae, batch[side], task.seed, steps, indices) for side in ("preferred", "dispreferred")
+        ]
         prompt = encode_prompts(pipeline, batch["prompt"]).embeds
     noise = draw_noise(sides[0].shape[1:], task.seed, steps, indices).to(sides[0])
     timesteps = process.draw_timesteps(task.seed, steps, indices).to(noise.device)
     texts = [f"{value}, {text}" for value, text in zip(batch["value"], batch["prompt"], strict=True)]
     token = task.value_encoder(tokenize(task.tokenizer, texts).to(noise.device)).pooler_output
-    aligned = prepend_token(token, prompt, length=prompt.shape[1])
+    with_token = prepend_token(token, prompt, length=prompt.shape[1])
 
     def error(latents: Tensor, conditioning: Tensor) -> Tensor:
         noisy = process.add_noise(latents, noise, timesteps)
         predicted = unet(noisy.to(unet.dtype), timesteps, conditioning.to(unet.dtype)).sample
         return per_sample_error(predicted, process.target(latents, noise, timesteps))
 
-    errors = [error(side, conditioning) for conditioning in (aligned, prompt) for side in sides]
+    errors = [error(side, conditioning) for conditioning in (with_token, prompt) for side in sides]
     assert all(len(each) == size for each in errors)
     return livo_loss(*errors, **task.settings)[0]
 
@@ -90,10 +92,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     common = {"prompt": [f"a photo of a nurse, number {i}" for i in range(count)], "value": ["gender equality"] * count}
     common |= {"step": torch.zeros(count, dtype=torch.long), "index": torch.arange(count)}
-    winner, loser = (torch.rand(2, count, 3, side, side, device=device) * 2 - 1).to(precision)
-    pixels = common | {"winner": winner, "loser": loser}
+    preferred, dispreferred = (torch.rand(2, count, 3, side, side, device=device) * 2 - 1).to(precision)
+    pixels = common | {"preferred": preferred, "dispreferred": dispreferred}
     with torch.no_grad():
-        kept = [encode_live(pipeline.vae, each, task.seed, [0] * count, range(count)) for each in (winner, loser)]
+        kept = [
+            encode_live(pipeline.vae, each, task.seed, [0] * count, range(count)) for each in (preferred, dispreferred)
+        ]
     cached = common | {"preferred": kept[0], "dispreferred": kept[1]}
     fast = Float32Attention if device.type == "cpu" and precision == torch.bfloat16 else nullcontext
 

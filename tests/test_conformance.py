@@ -9,7 +9,8 @@ from diffusion_base.conformance import check_conformance
 from tests.concept_vectors.vector_files import random_vectors
 from tests.tiny import tiny_pipeline
 from tests.value_encoder.test_inference import LookUp
-from value_encoder.inference import AdaptiveValue, ValueToken
+from value_encoder.adaptive import AdaptiveValue
+from value_encoder.inference import ValueToken
 
 PIPELINE = tiny_pipeline()
 VECTORS = random_vectors(PIPELINE, concepts=("man", "woman", "light", "brown", "dark", "anti_bloody"))

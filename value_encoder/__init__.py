@@ -6,9 +6,12 @@ from diffusion_base.lazy import lazy
 
 if TYPE_CHECKING:
     from diffusion_base.pipeline import Pipeline
-    from value_encoder.inference import AdaptiveValue, ValueToken
+    from value_encoder.adaptive import AdaptiveValue
+    from value_encoder.inference import ValueToken
 
-__getattr__, __dir__ = lazy(__name__, {"value_encoder.inference": ("AdaptiveValue", "ValueToken")})
+__getattr__, __dir__ = lazy(
+    __name__, {"value_encoder.adaptive": ("AdaptiveValue",), "value_encoder.inference": ("ValueToken",)}
+)
 
 
 def load_intervention(

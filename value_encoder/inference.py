@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -14,7 +13,7 @@ from diffusion_base.errors import UserError
 from diffusion_base.families import family_of, sd
 from diffusion_base.families.text import tokenize
 from diffusion_base.identity import learned_elsewhere, weights_hash
-from diffusion_base.intervention import Context, Intervention, Wrapped, check_finite
+from diffusion_base.intervention import Context, Intervention, check_finite
 from diffusion_base.noising import per_sample_generator
 from diffusion_base.pipeline import Pipeline
 from preference_data.schema import NOT_APPLICABLE
@@ -132,7 +131,7 @@ class ValueToken(Intervention):
             # the text encoder is causal: the first positions of a padded prompt are the unpadded prompt's
             embeds = embeds[:, :length]
             unconditional = PromptEmbeddings(unconditional.embeds[:, : length + most])
-        aligned = embeds.clone()
+        with_token = embeds.clone()
         for number in reversed(range(most)):
             rows = [i for i, own in enumerate(values) if number < len(own)]
             own_values, prompts = [values[i][number] for i in rows], [context.prompts[i] for i in rows]
@@ -141,10 +140,10 @@ class ValueToken(Intervention):
                 start = embeds[rows, 0].to(token.dtype)
                 token = start + self.strength * (token - start)
             if self.unpadded:  # all rows
-                aligned = prepend_token(token, aligned, length=None)
+                with_token = prepend_token(token, with_token, length=None)
             else:
-                aligned[rows] = prepend_token(token, aligned[rows], length=aligned.shape[1])
-        return PromptEmbeddings(aligned), unconditional
+                with_token[rows] = prepend_token(token, with_token[rows], length=with_token.shape[1])
+        return PromptEmbeddings(with_token), unconditional
 
     def _unpadded_length(self, tokenizer, prompts: list[str], values: Sequence[tuple[str, ...]]) -> int:
         ids = tokenizer(prompts, truncation=True, max_length=tokenizer.model_max_length - 1).input_ids
@@ -170,99 +169,6 @@ class ValueToken(Intervention):
 def is_drawn(seed: int, probability: float) -> bool:
     """Whether the picture of a seed is among the share that gets the token."""
     return torch.rand((), generator=per_sample_generator(seed, 0, 0, "value_token")).item() < probability
-
-
-class Retrieved(Protocol):
-    """What a retriever says of a prompt."""
-
-    @property
-    def statement(self) -> str | None: ...
-
-    @property
-    def kind(self) -> str | None: ...
-
-    @property
-    def statements(self) -> Sequence[str]: ...
-
-
-class Retriever(Protocol):
-    """What looks a prompt's value up, e.g. `value_retriever.retriever.ValueRetriever`."""
-
-    def retrieve_many(self, prompts: Sequence[str]) -> Sequence[Retrieved]: ...
-
-    def describe(self) -> dict: ...
-
-
-class AdaptiveValue(Wrapped):
-    """Put the token of each prompt's own value in front of it, as a retriever finds it; where none applies, the picture
-    stays the base's, bit for bit.
-
-    Harms get the token on all pictures, of several harms each its own, in their order. Biases get the first one's token
-    on a share, drawn as in `ValueToken`. A record's "value" and "value_applied" come first; prompts of pictures with a
-    "value" are not looked up.
-
-    Args:
-        retriever: has `retrieve_many(prompts)`, whose answers have `statement` (None: no value), `kind` ("harm" or
-            "bias") and `statements` (all that apply), and `describe()`. It is asked about a prompt once.
-        encoder, pipeline, unpadded, strength, other_base: as in `ValueToken`.
-        probability: share of pictures that get a bias value's token.
-
-    Raises:
-        UserError: see `ValueToken`.
-    """
-
-    inner: ValueToken
-
-    def __init__(
-        self,
-        retriever: Retriever,
-        encoder: str | Path | CLIPTextModel,
-        *,
-        pipeline: Pipeline,
-        probability: float = 0.5,
-        unpadded: bool = False,
-        strength: float = 1.0,
-        other_base: bool = False,
-    ):
-        super().__init__(
-            ValueToken(
-                encoder,
-                pipeline=pipeline,
-                probability=probability,
-                unpadded=unpadded,
-                strength=strength,
-                other_base=other_base,
-            )
-        )
-        self.retriever = retriever
-        self._known: dict[str, Retrieved] = {}
-
-    def edit_prompts(
-        self, context: Context, conditional: PromptEmbeddings, unconditional: PromptEmbeddings
-    ) -> tuple[PromptEmbeddings, PromptEmbeddings]:
-        asked = [
-            prompt for prompt, record in zip(context.prompts, context.records, strict=True) if "value" not in record
-        ]
-        if new := [prompt for prompt in dict.fromkeys(asked) if prompt not in self._known]:
-            self._known |= dict(zip(new, self.retriever.retrieve_many(new), strict=True))
-        pictures = zip(context.prompts, context.records, context.seeds, strict=True)
-        values = [self._values(*picture) for picture in pictures]
-        return self.inner.with_values(context, values, conditional, unconditional)
-
-    def _values(self, prompt: str, record: dict, seed: int) -> tuple[str, ...]:
-        if "value" in record:
-            value = self.inner.applied_value(record, seed)
-            return (value,) if value else ()
-        found = self._known[prompt]
-        if found.kind == "harm":
-            return tuple(found.statements) if record.get("value_applied") in (None, True) else ()
-        value = self.inner.applied_value(record | {"value": found.statement}, seed)
-        return (value,) if value else ()
-
-    def describe(self) -> dict:
-        about = self.inner.describe()
-        del about["value"]
-        return about | {"method": "adaptive value", "retriever": self.retriever.describe()}
 
 
 def load_value_encoder(path: str | Path) -> CLIPTextModel:

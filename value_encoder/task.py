@@ -20,7 +20,7 @@ from value_encoder.loss import livo_loss
 
 
 class LiVOTask(TrainingTask):
-    """Trains a copy of the base's text encoder so that its token moves denoising towards the aligned pictures.
+    """Trains a copy of the base's text encoder so that its token moves denoising towards the preferred pictures.
 
     Args:
         pipeline: the base in float32, frozen.
@@ -85,11 +85,11 @@ class LiVOTask(TrainingTask):
 
         prompt = self.prompts(batch["prompt"]).embeds  # (B, 77, D)
         token = value_tokens(self.value_encoder, self.tokenizer, batch["value"], batch["prompt"])  # (B, D)
-        aligned = prepend_token(token, prompt, length=prompt.shape[1])
+        with_token = prepend_token(token, prompt, length=prompt.shape[1])
 
         with torch.no_grad():  # first, so that its activations are gone before the policy's graph is kept
             reference = self.predict(x, prompt)
-        policy = self.predict(x, aligned)
+        policy = self.predict(x, with_token)
 
         loss, metrics = livo_loss(
             *per_sample_error(policy, x.target).chunk(2),

@@ -15,7 +15,8 @@ from diffusion_base.generation import generate
 from diffusion_base.identity import base_hash
 from diffusion_base.intervention import Context, load_intervention
 from tests.tiny import tiny_pipeline
-from value_encoder.inference import AdaptiveValue, ValueToken, value_tokens
+from value_encoder.adaptive import AdaptiveValue
+from value_encoder.inference import ValueToken, value_tokens
 
 VALUE = "gender equality"
 PROMPTS = ["a nurse", "a cat"]
@@ -58,16 +59,16 @@ def test_the_token_depends_on_prompt_and_value(pipeline, encoder):
 
 
 def test_token_in_front_and_77_positions(pipeline, encoder):
-    plain, negative, aligned, negative_after = edited(pipeline, ValueToken(encoder, VALUE, pipeline=pipeline))
-    assert aligned.shape == (2, 77, 16)
-    assert torch.equal(aligned[:, 0], value_tokens(encoder, pipeline.tokenizer, [VALUE] * 2, PROMPTS))
-    assert torch.equal(aligned[:, 1:], plain[:, :76])
+    plain, negative, with_token, negative_after = edited(pipeline, ValueToken(encoder, VALUE, pipeline=pipeline))
+    assert with_token.shape == (2, 77, 16)
+    assert torch.equal(with_token[:, 0], value_tokens(encoder, pipeline.tokenizer, [VALUE] * 2, PROMPTS))
+    assert torch.equal(with_token[:, 1:], plain[:, :76])
     assert torch.equal(negative, negative_after)
 
 
 def test_unpadded_as_first_published(pipeline, encoder):
     """Against the published recipe spelled out: token + the prompt's own tokens; the negative prompt as long."""
-    plain, negative, aligned, negative_after = edited(
+    plain, negative, with_token, negative_after = edited(
         pipeline, ValueToken(encoder, VALUE, pipeline=pipeline, unpadded=True), prompts=["a nurse"]
     )
     with torch.no_grad():
@@ -75,9 +76,9 @@ def test_unpadded_as_first_published(pipeline, encoder):
         prompt = pipeline.text_encoder(ids).last_hidden_state
         valued = pipeline.tokenizer(f"{VALUE}, a nurse", return_tensors="pt").input_ids
         expected = torch.cat([encoder(valued).pooler_output[:, None], prompt], dim=1)
-    assert aligned.shape == negative_after.shape == (1, ids.shape[1] + 1, 16)
-    torch.testing.assert_close(aligned, expected)
-    assert torch.equal(negative_after, negative[:, : aligned.shape[1]])
+    assert with_token.shape == negative_after.shape == (1, ids.shape[1] + 1, 16)
+    torch.testing.assert_close(with_token, expected)
+    assert torch.equal(negative_after, negative[:, : with_token.shape[1]])
 
 
 def test_unpadded_needs_one_length(pipeline, encoder):

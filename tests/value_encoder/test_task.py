@@ -61,7 +61,7 @@ def four_passes(task, batch, snr_gamma):
     prompt = encode(text_encoder, task.tokenizer, PROMPTS).last_hidden_state
     valued = [f"{value}, {text}" for value, text in zip(VALUES, PROMPTS, strict=True)]
     token = encode(task.value_encoder, task.tokenizer, valued).pooler_output
-    aligned = torch.cat([token[:, None], prompt[:, :76]], dim=1)
+    with_token = torch.cat([token[:, None], prompt[:, :76]], dim=1)
     weight = 1.0
     if snr_gamma is not None:
         snr = alpha_bar[t] / (1 - alpha_bar[t])
@@ -73,8 +73,8 @@ def four_passes(task, batch, snr_gamma):
         return weight * (prediction - goal).square().mean(dim=(1, 2, 3))
 
     w, l = batch["preferred"], batch["dispreferred"]  # noqa: E741, the paper's names
-    first = 1.0 + 30.0 * (error(w, aligned) - error(w, prompt))
-    second = 0.5 + 15.0 * (error(l, prompt) - error(l, aligned))
+    first = 1.0 + 30.0 * (error(w, with_token) - error(w, prompt))
+    second = 0.5 + 15.0 * (error(l, prompt) - error(l, with_token))
     return first.clamp(min=0) + second.clamp(min=0)
 
 
