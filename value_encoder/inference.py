@@ -1,5 +1,6 @@
 """The value token at sampling time: what a notebook imports."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class ValueToken(Intervention):
         strength: 0 is the base, 1 the token as trained; between (and beyond) the token moves on the line from the
             start-of-text embedding, which every prompt has in front anyway.
         other_base: take an encoder that was trained on another base too, e.g. on a fine-tune of it, if its widths fit;
-            the description says so. An encoder that doesn't say what it was trained on is always taken.
+            the description says so. One of which neither it nor its run's folder says the base is always taken.
 
     Raises:
         UserError: no encoder there, or one of another base; a record's value that is no text; a probability that is no
@@ -178,7 +179,7 @@ def load_value_encoder(path: str | Path) -> CLIPTextModel:
         path: a folder of `CLIPTextModel.save_pretrained`, a folder that holds one as `value_encoder/`, or a hub name.
 
     Raises:
-        UserError: nothing of the kind there.
+        UserError: nothing of the kind there, or a run's record that is damaged.
     """
     folder = Path(path)
     inside = folder / "value_encoder"
@@ -189,4 +190,19 @@ def load_value_encoder(path: str | Path) -> CLIPTextModel:
             encoder = CLIPTextModel.from_pretrained(str(path), subfolder="value_encoder", dtype=torch.float32)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{path}: no value encoder can be loaded from here: {' '.join(str(error).split())}") from None
+    if "base_hash" not in encoder.config.to_dict():  # saved by a former version
+        encoder.config.base_hash = _base_of_run(inside if inside.is_dir() else folder)
     return encoder.requires_grad_(False).eval()
+
+
+def _base_of_run(folder: Path) -> str | None:
+    """What the run or checkpoint whose `value_encoder/` a folder is says of the base; None where it is of neither."""
+    run = folder.absolute().parent
+    file = next((file for file in (run / "training.json", run / "state.json") if file.is_file()), None)
+    if folder.absolute().name != "value_encoder" or file is None:
+        return None
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        return facts["base_hash"] if file.name == "training.json" else facts["run"]["base_hash"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is damaged, so what {folder} was trained on is not known ({error!r})") from None

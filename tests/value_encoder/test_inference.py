@@ -1,5 +1,6 @@
 """ValueToken: which pictures change, by what, and what is refused."""
 
+import json
 from copy import deepcopy
 from functools import partial
 from types import SimpleNamespace
@@ -182,6 +183,20 @@ def test_encoder_trained_on_another_base_of_the_same_widths(pipeline, encoder, a
     assert make(encoder, pipeline=other, other_base=True).describe() == own | warning and "warning" not in own
     del encoder.config.base_hash  # of an encoder that doesn't say it, as published and as older versions wrote it
     make(encoder, pipeline=other)
+
+
+@pytest.mark.parametrize(("where", "record"), [("run", "training.json"), ("run/checkpoint-2", "state.json")])
+def test_encoder_of_a_former_version_is_of_the_base_that_its_run_names(pipeline, encoder, tmp_path, where, record):
+    folder, own = tmp_path / where, {"base_hash": base_hash(pipeline)}
+    encoder.save_pretrained(folder / "value_encoder")
+    (folder / record).write_text(json.dumps(own if record == "training.json" else {"run": own}))
+    for path in (folder, folder / "value_encoder"):
+        ValueToken(path, pipeline=pipeline)
+        with pytest.raises(UserError, match=f"the value encoder was learned on another base .{own['base_hash']}, not"):
+            ValueToken(path, pipeline=tiny_pipeline(seed=1))
+    (folder / record).write_text("[]")
+    with pytest.raises(UserError, match=f"{record} is damaged, so what .*value_encoder was trained on is not known"):
+        ValueToken(folder, pipeline=pipeline)
 
 
 def test_bases_with_several_text_encoders_are_refused(encoder):
