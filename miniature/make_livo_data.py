@@ -3,8 +3,9 @@
     python -m miniature.make_livo_data --output_dir runs/livo_data
 
 ``<output_dir>/<category>/<scene>/metadata.jsonl`` with one ``{"file_name", "label", "prompt", "value"}`` a line; label
-1 is aligned, 0 violating. For a bias value the aligned pictures show groups that the scene's prompt under-represents,
-the violating ones the over-represented; for a harm value aligned is harmless. Only the training occupations appear.
+1 is preferred, 0 dispreferred. For a bias value the preferred pictures show groups that the scene's prompt
+under-represents, the dispreferred ones the over-represented; for a harm value preferred is harmless. Only the training
+occupations appear.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Arguments:
     output_dir: Path
     """Folder to write; it must be new or empty, or hold the same set."""
     pictures_per_side: Count = 8
-    """Aligned pictures of a scene, and as many violating ones; twice as many of biases and blood, the harder parts."""
+    """Preferred pictures of a scene, and as many dispreferred; twice as many of biases and blood, the harder parts."""
     seed: WholeNumber = 0
     """Same seed, same pictures."""
 
@@ -81,8 +82,8 @@ def world_hash() -> str:
     return digest(*pictures)[:16]
 
 
-def draw_side(rng: np.random.Generator, subject: str, adjective: str | None, kind: str, aligned: bool) -> Scene:
-    """One picture of a scene's aligned or violating side; everything else is as the world has it."""
+def draw_side(rng: np.random.Generator, subject: str, adjective: str | None, kind: str, preferred: bool) -> Scene:
+    """One picture of a scene's preferred or dispreferred side; everything else is as the world has it."""
     # an unsaid attribute stays unsaid: its odds are the world's, not the even ones of a caption that names it
     scene = draw_person(rng, subject, adjective)
     p_female, p_skin = gender_odds(subject, adjective), skin_odds(subject, adjective)
@@ -90,12 +91,12 @@ def draw_side(rng: np.random.Generator, subject: str, adjective: str | None, kin
         gender=GENDERS[int(rng.random() < p_female)], skin=SKIN_TONES[rng.choice(3, p=p_skin)], harm=None, glasses=False
     )
     if kind == "gender":
-        return scene.with_(gender=GENDERS[int((p_female < 0.5) == aligned)])
+        return scene.with_(gender=GENDERS[int((p_female < 0.5) == preferred)])
     if kind == "skin":
         majority = int(p_skin.argmax())
         rarity = np.where(np.arange(3) == majority, 0, 1 / p_skin)  # the rarer a tone, the more often it is shown
-        return scene.with_(skin=SKIN_TONES[rng.choice(3, p=rarity / rarity.sum()) if aligned else majority])
-    return scene.with_(harm=None if aligned else kind)
+        return scene.with_(skin=SKIN_TONES[rng.choice(3, p=rarity / rarity.sum()) if preferred else majority])
+    return scene.with_(harm=None if preferred else kind)
 
 
 def write_scene(folder: Path, rng: np.random.Generator, subject: str, adjective: str | None, kind: str, per_side: int):
@@ -104,11 +105,11 @@ def write_scene(folder: Path, rng: np.random.Generator, subject: str, adjective:
     prompts = [template.format(article(" ".join(words))) for template in TEMPLATES]
     lines = []
     for i in range(2 * per_side):
-        aligned = i < per_side
+        preferred = i < per_side
         name = f"{i:03d}.png"
-        render(draw_side(rng, subject, adjective, kind, aligned)).save(folder / name)
+        render(draw_side(rng, subject, adjective, kind, preferred)).save(folder / name)
         prompt = prompts[i % len(prompts)]
-        lines.append({"file_name": name, "label": int(aligned), "prompt": prompt, "value": value_statement(kind)})
+        lines.append({"file_name": name, "label": int(preferred), "prompt": prompt, "value": value_statement(kind)})
     (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 

@@ -90,8 +90,10 @@ def publish(
     text = words(card)
     write_file(folder / "README.md", text)
     write_file(folder / CARD, json.dumps(card, indent=1))
-    lines = [f"{folder}: {sums['scenes']} scenes, {sums['aligned']} aligned and {sums['violating']} violating pictures"]
-    lines.append(f"of {sums['made']} made, {reasons(sums['rejected'], sums['made'])}")
+    lines = [
+        f"{folder}: {sums['scenes']} scenes, {in_words(sums)}",
+        f"of {sums['made']} made, {reasons(sums['rejected'], sums['made'])}",
+    ]
     lines += [f"left out: {name}: {reason}" for name, reason in left_out.items()]
     return "\n".join(lines)
 
@@ -101,8 +103,8 @@ def why_not(sides: Sequence[Want], counts: Mapping[str, int] | None) -> str | No
     if not sides:
         assert counts is not None  # only the even ones want nothing
         return f"its plain pictures are even, D1 {imbalance(counts):.2f}: no group is over-represented"
-    for aligned, name in ((True, "aligned"), (False, "violating")):
-        side = [want for want in sides if want.aligned == aligned]
+    for preferred, name in ((True, "preferred"), (False, "dispreferred")):
+        side = [want for want in sides if want.preferred == preferred]
         if not any(want.kept for want in side):
             made, rejected = sum(want.made for want in side), sum((want.rejected for want in side), Counter())
             return f"none of {made} pictures of its {name} side was kept: {reasons(rejected, made)}"
@@ -121,7 +123,7 @@ def scene_row(
         "left_out": left_out,
         "sides": [
             {
-                "label": int(want.aligned),
+                "label": int(want.preferred),
                 "shows": want.shows,
                 "wanted": want.wanted,
                 "made": want.made,
@@ -153,6 +155,11 @@ def totals(rows: Sequence[dict]) -> dict[str, Any]:
     }
 
 
+def in_words(sums: Mapping[str, Any]) -> str:
+    """How many pictures are there: the card's keys have LiVO's words for the two sides."""
+    return f"{sums['aligned']} preferred and {sums['violating']} dispreferred pictures"
+
+
 def reasons(rejected: Mapping[str, int], made: int) -> str:
     """Rejection rates in words."""
     shares = (f"{reason} {count / made:.1%}" for reason, count in Counter(rejected).most_common())
@@ -167,8 +174,8 @@ def words(card: Mapping[str, Any]) -> str:
     lines = [
         "# A preference set for LiVO's value encoder",
         "",
-        f"{kept['aligned']} aligned and {kept['violating']} violating pictures of {kept['scenes']} scenes, generated "
-        "and filtered by `preference_data/build.py`. They may show harms: that is what they teach to avoid.",
+        f"{in_words(kept)} of {kept['scenes']} scenes, generated and filtered by "
+        "`preference_data/build.py`. They may show harms: that is what they teach to avoid.",
         "",
         f"- **Base**: `{card['base']}`, hash {facts['base']}; {facts['num_inference_steps']} steps of DPM-Solver++, "
         f"guidance {facts['guidance_scale']}, precision {facts['mixed_precision']}, seed {facts['seed']}.",
@@ -177,10 +184,10 @@ def words(card: Mapping[str, Any]) -> str:
         f"- **Near duplicates** by {facts['duplicates_by']}.",
         f"- **Versions**: {', '.join(f'{name} {number}' for name, number in card['versions'].items())}.",
         "",
-        "A line of `metadata.jsonl` is LiVO's (`file_name`, `label`: 1 aligned, 0 violating; `prompt`, `value`) with "
-        "what the picture shows, the prompt, negative prompt and seed that made it, and what the judge said of it.",
+        "A line of `metadata.jsonl` is LiVO's (`file_name`, `label`: 1 preferred, 0 dispreferred; `prompt`, `value`) "
+        "with what the picture shows, the prompt, negative prompt and seed that made it, and what the judge said.",
         "",
-        "| category | value | scenes | aligned | violating | made | rejected |",
+        "| category | value | scenes | preferred | dispreferred | made | rejected |",
         "| --- | --- | ---: | ---: | ---: | ---: | --- |",
     ]
     groups: dict[tuple[str, str], list[dict]] = {}
@@ -204,7 +211,7 @@ def write_scene(folder: Path, scene: Scene, sides: Sequence[Want]) -> None:
     with disk_errors(final), appearing(final) as partial:
         lines: list[str] = []
         for label in (1, 0):
-            for record in in_turn([want for want in sides if want.aligned == bool(label)]):
+            for record in in_turn([want for want in sides if want.preferred == bool(label)]):
                 source = folder / WORK / record["set"] / "images" / record["file"]
                 name = f"{len(lines):03d}{source.suffix}"
                 link_or_copy(source, partial / name)

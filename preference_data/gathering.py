@@ -45,9 +45,9 @@ def imbalance(counts: Mapping[str, int]) -> float:
 
 
 def quotas(counts: Mapping[str, int], images: int) -> tuple[dict[str, int], dict[str, int]]:
-    """How many pictures of which groups the aligned and the violating side show.
+    """How many pictures of which groups the preferred and the dispreferred side show.
 
-    The violating side shows the over-represented group. The aligned side shows the groups below an even share; the
+    The dispreferred side shows the over-represented group. The preferred side shows the groups below an even share; the
     rarer, the more: by 1 / share, where each group's share is (n + 1) / (N + k), so that one not seen at all has one.
     """
     over = max(counts, key=lambda group: counts[group])
@@ -70,7 +70,7 @@ class Want:
     """The pictures of one group, or of a harm or its absence, that a scene needs on one side."""
 
     scene: Scene
-    aligned: bool
+    preferred: bool
     shows: str
     wanted: int
     made: int = 0
@@ -122,10 +122,10 @@ def wants_of(scene: Scene, counts: Mapping[str, int] | None) -> list[Want]:
         counts: of a bias, how many plain pictures show each group.
     """
     if counts is None:
-        aligned, violating = {HARMLESS: scene.images_per_side}, {HARMFUL: scene.images_per_side}
+        preferred, dispreferred = {HARMLESS: scene.images_per_side}, {HARMFUL: scene.images_per_side}
     else:
-        aligned, violating = quotas(counts, scene.images_per_side)
-    sides = ((True, aligned), (False, violating))
+        preferred, dispreferred = quotas(counts, scene.images_per_side)
+    sides = ((True, preferred), (False, dispreferred))
     return [Want(scene, side, shows, wanted) for side, groups in sides for shows, wanted in groups.items()]
 
 

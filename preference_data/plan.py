@@ -36,7 +36,7 @@ class Wording(_Strict):
 
 
 class Bias(_Strict):
-    """A value under which the over-represented group violates, and the under-represented ones are aligned."""
+    """A value by which pictures of the under-represented groups are preferred to those of the over-represented one."""
 
     kind: Literal["bias"]
     statement: Text
@@ -58,7 +58,7 @@ class Bias(_Strict):
 
 
 class Harm(_Strict):
-    """A value under which a harm violates, and its absence is aligned."""
+    """A value by which pictures without a harm are preferred to those that show it."""
 
     kind: Literal["harm"]
     statement: Text
@@ -153,7 +153,7 @@ def summary(plan: Plan, scenes: Sequence[Scene], scale: float) -> str:
     return (
         f"{len(scenes)} scenes of {len(plan.categories)} categories; values: {', '.join(values)}\n"
         f"{plain} plain pictures, then {wanted * plan.oversampling:.0f} to {wanted * plan.attempts:.0f} to choose "
-        f"{wanted} from, {wanted // 2} aligned and {wanted // 2} violating"
+        f"{wanted} from, {wanted // 2} preferred and {wanted // 2} dispreferred"
     )
 
 

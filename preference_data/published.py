@@ -19,7 +19,8 @@ OUTCOMES = {"exclusive_win": {True}, "exclusive_lose": {False}, "intersections":
 def read_livo_folder(root: str | Path) -> Iterator[Labelled]:
     """LiVO's layout, <root>/<category>/<scene>/metadata.jsonl with the scene's pictures, in the order of the names.
 
-    A line is {"file_name", "label": 1 aligned / 0 violating, "prompt", "value"}; a group is a scene.
+    A line is {"file_name", "label", "prompt", "value"}: 1 is preferred, which LiVO calls aligned, and 0
+    dispreferred, which it calls violating. A group is a scene.
 
     Raises:
         UserError: no such folder or no scene in it; a scene without metadata.jsonl; a faulty line; a picture

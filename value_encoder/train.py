@@ -1,4 +1,4 @@
-"""Train LiVO's value encoder on pairs of aligned and violating pictures.
+"""Train LiVO's value encoder on pairs of preferred and dispreferred pictures.
 
     accelerate launch value_encoder/train.py --pretrained_model_name_or_path BASE --train_data_dir livo_data \\
         --output_dir runs/livo --center_crop --random_flip --mixed_precision fp16 --gradient_checkpointing

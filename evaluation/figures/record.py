@@ -158,7 +158,7 @@ def sample_key(pictures: Iterable[tuple[str, int | None]]) -> str:
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """Figures as aligned text: one line a metric, group and judge, one column a method."""
+    """Figures as text in columns: one line a metric, group and judge, one column a method."""
     methods = list(dict.fromkeys(figure.method for figure in figures))
     lines = [["metric", "measured on", "judge", *methods, "fair model"]]
     for same in grouped(figures, attrgetter("metric", "group", "judge")):

@@ -39,17 +39,20 @@ def test_held_out_occupations_never_appear(data):
     assert all(occupation in text for occupation in TRAINING_OCCUPATIONS)
 
 
-def test_aligned_is_the_under_represented_group():
+def test_preferred_is_the_under_represented_group():
     rng = np.random.default_rng(0)
     for subject, minority in (("soldier", "female"), ("nurse", "male")):
-        assert {draw_side(rng, subject, None, "gender", aligned=True).gender for _ in range(20)} == {minority}
-        assert {draw_side(rng, subject, None, "gender", aligned=False).gender for _ in range(20)} == {
+        assert {draw_side(rng, subject, None, "gender", preferred=True).gender for _ in range(20)} == {minority}
+        assert {draw_side(rng, subject, None, "gender", preferred=False).gender for _ in range(20)} == {
             *GENDERS,
         } - {minority}
-    assert {draw_side(rng, "nurse", None, "skin", aligned=True).skin for _ in range(40)} == {"brown skin", "dark skin"}
-    assert {draw_side(rng, "person", "cruel", "skin", aligned=False).skin for _ in range(20)} == {"dark skin"}
-    assert {draw_side(rng, "nurse", None, "bloody", aligned=True).harm for _ in range(20)} == {None}
-    assert {draw_side(rng, "nurse", None, "bloody", aligned=False).harm for _ in range(20)} == {"bloody"}
+    assert {draw_side(rng, "nurse", None, "skin", preferred=True).skin for _ in range(40)} == {
+        "brown skin",
+        "dark skin",
+    }
+    assert {draw_side(rng, "person", "cruel", "skin", preferred=False).skin for _ in range(20)} == {"dark skin"}
+    assert {draw_side(rng, "nurse", None, "bloody", preferred=True).harm for _ in range(20)} == {None}
+    assert {draw_side(rng, "nurse", None, "bloody", preferred=False).harm for _ in range(20)} == {"bloody"}
 
 
 def test_written_once_and_never_over_another_set(data, capsys, monkeypatch):

@@ -89,7 +89,7 @@ def test_the_published_layout(built):
 
 
 def test_every_picture_shows_what_its_label_says(built):
-    """Asked again, the judge sees the group or the harm; the aligned group is the plain pictures' rarer one."""
+    """Asked again, the judge sees the group or the harm; the preferred group is the plain pictures' rarer one."""
     judge = MeanColour("colour", "1", 0.565)
     rare = {row["scene"]: min(row["plain"], key=row["plain"].get) for row in card(built)["scenes"] if row["plain"]}
     for scene, rows in lines(built).items():
@@ -126,8 +126,8 @@ def test_the_card_adds_up(built):
             assert side["kept"] == side["wanted"]
         if row["plain"]:
             assert sum(row["plain"].values()) == 9
-            violating = next(side["shows"] for side in row["sides"] if side["label"] == 0)
-            assert violating == max(row["plain"], key=row["plain"].get)
+            dispreferred = next(side["shows"] for side in row["sides"] if side["label"] == 0)
+            assert dispreferred == max(row["plain"], key=row["plain"].get)
     totals = about["totals"]
     assert (totals["scenes"], totals["aligned"], totals["violating"]) == (3, 8, 8)
     assert sum(totals["rejected"].values()) > 0
@@ -176,7 +176,7 @@ def test_a_side_that_stays_empty_leaves_its_scene_out(base, tmp_path, capsys):
     assert not list((tmp_path / "none").glob("[!.]*"))
 
     main(flags(base, tmp_path / "set", PLAN, f"--judge={JUDGE.replace('0.565', '0.9')}", "--keep_rejected"))
-    reason = "none of 8 pictures of its violating side was kept: rejected 100.0% (harmless 100.0%)"
+    reason = "none of 8 pictures of its dispreferred side was kept: rejected 100.0% (harmless 100.0%)"
     assert f"left out: 3-bloody/nurse-bloody: {reason}" in capsys.readouterr().out
     assert not (tmp_path / "set" / "3-bloody").exists()
     assert reason in (tmp_path / "set" / "README.md").read_text()

@@ -38,10 +38,10 @@ def test_what_a_plain_prompt_over_represents():
     assert imbalance({"a": 3, "b": 0, "c": 1}) == 0.75
 
 
-def test_the_aligned_side_shows_the_under_represented_groups_the_rarer_the_more():
+def test_the_preferred_side_shows_the_under_represented_groups_the_rarer_the_more():
     """Of 40 pictures an even share of five groups is 8. Below: d (5) and e (1), weights 45/6 and 45/2, as 1 : 3."""
-    aligned, violating = quotas({"a": 16, "b": 10, "c": 8, "d": 5, "e": 1}, 16)
-    assert aligned == {"d": 4, "e": 12} and violating == {"a": 16}
+    preferred, dispreferred = quotas({"a": 16, "b": 10, "c": 8, "d": 5, "e": 1}, 16)
+    assert preferred == {"d": 4, "e": 12} and dispreferred == {"a": 16}
 
 
 def test_a_group_that_is_never_seen_has_a_finite_weight():
@@ -57,7 +57,7 @@ def test_apportion_by_largest_remainders():
 
 def test_the_sides_of_a_harm():
     scene = Scene("3-bloody", "nurse", "bloody", BLOODY, TEMPLATES, 5)
-    wants = [(want.aligned, want.shows, want.wanted) for want in wants_of(scene, None)]
+    wants = [(want.preferred, want.shows, want.wanted) for want in wants_of(scene, None)]
     assert wants == [(True, "harmless", 5), (False, "harmful", 5)]
 
 

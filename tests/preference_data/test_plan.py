@@ -166,16 +166,16 @@ def test_the_miniature_s_plan_is_the_renderer_s_set():
 
 def test_the_large_plan_is_as_large_as_the_paper_s():
     _, scenes = read_plan(PLANS / "livo_86k.yaml")
-    aligned = Counter()
+    preferred = Counter()
     for scene in scenes:
-        aligned[scene.category, scene.value.statement] += scene.images_per_side
+        preferred[scene.category, scene.value.statement] += scene.images_per_side
     bias, harm = ("gender equality", "racial equality"), "{} considered inappropriate"
-    assert aligned == {
+    assert preferred == {
         **{("0-career", value): 20_000 for value in bias},
         **{(category, value): 5_000 for category in ("1-goodness", "2-badness") for value in bias},
         **{(f"{3 + i}-{kind}", harm.format(kind)): 8_640 for i, kind in enumerate(("nudity", "bloody", "zombie"))},
     }
-    assert abs(sum(aligned.values()) - 86_000) < 100
+    assert abs(sum(preferred.values()) - 86_000) < 100
     nudity = [scene for scene in scenes if "nudity" in scene.value.statement]
     assert all("child" in scene.value.harmful.negative for scene in nudity)
 

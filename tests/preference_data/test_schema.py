@@ -78,7 +78,7 @@ def test_a_picture_elsewhere_can_t_be_named(tmp_path):
 
 
 def test_the_readme_s_lines(tmp_path, monkeypatch):
-    """Three scenes of two aligned and two violating pictures: four pairs each."""
+    """Three scenes of two preferred and two dispreferred pictures: four pairs each."""
     readme = Path(schema.__file__).with_name("README.md").read_text()
     (snippet,) = re.findall(r"```python\n(.*?)```", readme, flags=re.S)
     write_livo_data(tmp_path / "runs" / "livo_data")

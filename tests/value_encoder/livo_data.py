@@ -1,4 +1,4 @@
-"""A small preference set in the published layout: blue pictures are aligned, red ones violate."""
+"""A small preference set in the published layout: blue pictures are preferred, red ones dispreferred."""
 
 import json
 from pathlib import Path
@@ -13,15 +13,15 @@ SCENES = {
 }
 
 
-def write_livo_data(root: Path, aligned: int = 2, violating: int = 2, size: int = 32) -> Path:
-    """Write `aligned` + `violating` pictures to each of three scenes, and return the root."""
+def write_livo_data(root: Path, preferred: int = 2, dispreferred: int = 2, size: int = 32) -> Path:
+    """Write `preferred` + `dispreferred` pictures to each of three scenes, and return the root."""
     rng = np.random.default_rng(0)
     for scene, (prompt, value) in SCENES.items():
         folder = root / scene
         folder.mkdir(parents=True)
         lines = []
-        for i in range(aligned + violating):
-            label = int(i < aligned)
+        for i in range(preferred + dispreferred):
+            label = int(i < preferred)
             pixels = rng.integers(0, 100, (size, size, 3), dtype=np.uint8)
             pixels[..., 2 if label else 0] += 150
             Image.fromarray(pixels).save(folder / f"{i}.png")

@@ -35,8 +35,8 @@ def test_reads_the_published_layout(root):
     assert len(pictures) == 6
     first = pictures[0]
     assert (first.entry.group, first.entry.prompt, first.entry.value) == ("0-career/doctor", *SCENES["0-career/doctor"])
-    assert [path.name for path in first.violating] == ["2.png", "3.png"]
-    assert all(path.parent == picture.entry.path.parent for picture in pictures for path in picture.violating)
+    assert [path.name for path in first.dispreferred] == ["2.png", "3.png"]
+    assert all(path.parent == picture.entry.path.parent for picture in pictures for path in picture.dispreferred)
 
 
 def test_a_scene_of_two_values_pairs_within_each(metadata):
@@ -44,7 +44,10 @@ def test_a_scene_of_two_values_pairs_within_each(metadata):
     rows[1]["value"] = rows[3]["value"] = "racial equality"
     metadata.write_text("\n".join(map(json.dumps, rows)))
     first, second = pair(read_livo_folder(metadata.parents[2]))[:2]
-    assert ([path.name for path in first.violating], [path.name for path in second.violating]) == (["2.png"], ["3.png"])
+    assert ([path.name for path in first.dispreferred], [path.name for path in second.dispreferred]) == (
+        ["2.png"],
+        ["3.png"],
+    )
 
 
 def test_items_are_a_function_of_the_rng(root):
@@ -56,7 +59,7 @@ def test_items_are_a_function_of_the_rng(root):
     assert len(drawn) == 4  # another partner, mirror or posterior sample
 
 
-def test_every_violating_picture_is_drawn(root):
+def test_every_dispreferred_picture_is_drawn(root):
     pairs = preference_pairs(root, center_crop=False)
     red = {pairs.item(0, np.random.default_rng(seed))["dispreferred"][1].mean().item() for seed in range(20)}
     assert len(red) == 2
@@ -70,7 +73,7 @@ def test_random_crops_give_pixels(root):
 
 def test_summary_and_examples_cover_the_values(root):
     pairs = preference_pairs(root)
-    assert pairs.summary().startswith("6 aligned pictures in 3 scenes; values: bloody considered inappropriate (2), ")
+    assert pairs.summary().startswith("6 preferred pictures in 3 scenes; values: bloody considered inappropriate (2), ")
     assert len({value for value, _ in pairs.examples(3)}) == 3
 
 
@@ -80,16 +83,16 @@ def edit_line(metadata, number, **changes):
     metadata.write_text("\n".join(lines))
 
 
-def test_scene_without_violating_pictures(root, metadata):
+def test_scene_without_dispreferred_pictures(root, metadata):
     edit_line(metadata, 3, label=1)
     edit_line(metadata, 4, label=1)
-    with pytest.raises(UserError, match="scene 0-career/doctor has no violating picture"):
+    with pytest.raises(UserError, match="scene 0-career/doctor has no dispreferred picture"):
         pair(read_livo_folder(root))
 
 
-def test_nothing_aligned(root):
+def test_nothing_preferred(root):
     entries = [entry for entry in read_livo_folder(root) if not entry.preferred]
-    with pytest.raises(UserError, match="none of the 6 pictures is aligned"):
+    with pytest.raises(UserError, match="none of the 6 pictures is preferred"):
         pair(iter(entries))
 
 
@@ -114,6 +117,6 @@ def test_fingerprint_is_of_what_is_learned_wherever_it_lies(root, metadata):
     assert preference_pairs(moved, center_crop=False).fingerprint() == first
     edit_line(metadata, 1, prompt="a photo of a physician")
     edited = preference_pairs(moved, center_crop=False).fingerprint()
-    violating = metadata.with_name("2.png")
-    violating.write_bytes(violating.with_name("3.png").read_bytes())
+    dispreferred = metadata.with_name("2.png")
+    dispreferred.write_bytes(dispreferred.with_name("3.png").read_bytes())
     assert len({first, edited, preference_pairs(moved, center_crop=False).fingerprint()}) == 3

@@ -10,7 +10,7 @@ from diffusion_base.latents import LatentCache
 from diffusion_base.training.arguments import TrainingArguments
 from diffusion_base.training.loop import train
 from preference_data.schema import Labelled
-from value_encoder.dataset import AlignedPicture, PreferencePairs
+from value_encoder.dataset import PreferencePairs, PreferredPicture
 from value_encoder.task import LiVOTask
 
 
@@ -19,7 +19,7 @@ def test_one_step_of_stable_diffusion_15(full_size, tmp_path):
     """512 px, batch 1, gradient checkpointing, bfloat16: fits a CPU machine of 24 GB."""
     pipeline, files, latents = full_size
     assert sum(parameter.numel() for parameter in pipeline.unet.parameters()) == 859_520_964
-    picture = AlignedPicture(Labelled(files[0], "a doctor", True, "0-career/doctor", "gender equality"), (files[1],))
+    picture = PreferredPicture(Labelled(files[0], "a doctor", True, "0-career/doctor", "gender equality"), (files[1],))
     pairs = PreferencePairs([picture], LatentCache(pipeline.vae, latents, 512, batch_size=1))
 
     task = LiVOTask(

@@ -58,7 +58,7 @@ def test_published_command(inputs, tmp_path, capsys):
 
     printed = capsys.readouterr().out
     assert "--lr_warmup_steps has no effect" in printed
-    assert "6 aligned pictures in 3 scenes" in printed
+    assert "6 preferred pictures in 3 scenes" in printed
     if not torch.cuda.is_available():
         assert "--mixed_precision fp16 needs a GPU" in printed and "torch's own attention is used" in printed
     for encoder in (output_dir / "value_encoder", output_dir / "checkpoint-2/value_encoder"):
@@ -79,7 +79,7 @@ def test_published_command(inputs, tmp_path, capsys):
 
 def test_the_miniature_with_its_preset(tmp_path):
     """Two steps on the embedded base, by the settings it was tuned to."""
-    data = write_livo_data(tmp_path / "data", aligned=4, size=64)
+    data = write_livo_data(tmp_path / "data", preferred=4, size=64)
     preset, base = REPOSITORY / "value_encoder/configs/miniature.yaml", REPOSITORY / "assets/miniature"
     inputs = [f"--pretrained_model_name_or_path={base}", f"--train_data_dir={data}", f"--config={preset}"]
     output_dir = main([*inputs, f"--output_dir={tmp_path / 'out'}", "--max_train_steps=2", "--train_batch_size=4"])
@@ -150,7 +150,7 @@ def test_every_flag_of_the_first_implementation(inputs, tmp_path, capsys):
         --logging_dir=log --num_train_epochs=1 --seed=1 --revision=main"""
     main(quick(inputs, tmp_path / "out", "--train_batch_size=1", *flags.split()))
     printed = capsys.readouterr().out
-    assert "3 aligned pictures in 3 scenes" in printed and "2 steps of 1 samples" in printed
+    assert "3 preferred pictures in 3 scenes" in printed and "2 steps of 1 samples" in printed
 
 
 def test_an_epoch_where_the_steps_are_not_given(inputs, tmp_path, capsys):
