@@ -6,6 +6,7 @@ from copy import deepcopy
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
 from diffusion_base.families import family_of
@@ -15,7 +16,8 @@ from diffusion_base.pipeline import Pipeline
 class Reference:
     """Inside `with reference():` the pipeline is the base, outside it is what is trained.
 
-    Of a LoRA it costs nothing: the adapter that is trained is switched off, and one that the user had loaded stays on.
+    Of a LoRA it costs nothing: the adapter that is trained is switched off, with the copies of whole modules that it
+    trains (`modules_to_save`), and one that the user had loaded stays on.
     Of a whole denoiser it is a copy, taken now: make it before anything is cast or trained.
 
     Args:
@@ -35,7 +37,8 @@ class Reference:
             self.twin = deepcopy(denoiser).to(dtype).requires_grad_(False).eval()
             return
         modules = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
-        layers = [layer for module in modules for layer in module.modules() if isinstance(layer, BaseTunerLayer)]
+        kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)  # the latter: a LoRA's modules_to_save
+        layers = [layer for module in modules for layer in module.modules() if isinstance(layer, kinds)]
         self.layers = [layer for layer in layers if adapter in layer.active_adapters]
         if not self.layers:
             raise ValueError(f"no adapter {adapter!r} is active in the pipeline: add it before its Reference is made")

@@ -52,6 +52,20 @@ def test_the_trained_adapter_alone_is_off():
         Reference(pipeline, "other")
 
 
+def test_whole_modules_that_an_adapter_trains_are_off_too():
+    pipeline = tiny_pipeline()
+    base = predict(pipeline)
+    lora = LoraConfig(r=2, target_modules=["to_q"], modules_to_save=["conv_out"])
+    pipeline.unet.add_adapter(lora, adapter_name="policy")
+    reference = Reference(pipeline, "policy")
+    with torch.no_grad():
+        (copy,) = pipeline.unet.conv_out.modules_to_save.values()
+        copy.bias.add_(1)  # as if trained
+        with reference():
+            assert torch.equal(predict(pipeline), base)
+        torch.testing.assert_close(predict(pipeline), base + 1)
+
+
 def test_a_whole_denoisers_copy_is_from_before():
     pipeline, options = tiny_pipeline(), {"num_inference_steps": 2, "progress": False}
     reference = Reference(pipeline)
