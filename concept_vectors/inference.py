@@ -16,7 +16,7 @@ from concept_vectors.bottleneck import Schedule, added_to_mid_block, on_conditio
 from concept_vectors.vectors import ConceptVectors, as_map, load_vectors, parse_combination
 from diffusion_base.errors import UserError
 from diffusion_base.identity import tensor_hash
-from diffusion_base.intervention import Context, Intervention, Wrapped, check_finite
+from diffusion_base.intervention import Context, Intervention, Wrapped, check_strengths
 from diffusion_base.noising import per_sample_generator
 from diffusion_base.pipeline import Pipeline
 
@@ -34,8 +34,8 @@ class ConceptVector(Intervention):
         other_base: take vectors of another base too, e.g. on a fine-tune of it; the description says so.
 
     Raises:
-        UserError: no vectors there; a concept that is not among them; vectors of another base or shape; a strength that
-            is not finite.
+        UserError: no vectors there; a concept that is not among them; vectors of another base or shape; a strength
+            beyond ±100.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class ConceptVector(Intervention):
         schedule: Schedule | None = None,
         other_base: bool = False,
     ):
-        check_finite(strength=strength)
+        check_strengths(strength=strength)
         if not isinstance(vectors, ConceptVectors):
             vectors = load_vectors(vectors, pipeline, other_base=other_base)
         self.name, self.strength, self.schedule = concept, strength, schedule or Schedule()
@@ -92,7 +92,7 @@ class FairGroup(Intervention):
         strength: times the members' own.
 
     Raises:
-        UserError: no member; proportions that are not one a member and 1 in sum; a strength that is not finite.
+        UserError: no member; proportions that are not one a member and 1 in sum; a strength beyond ±100.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class FairGroup(Intervention):
         dealt: bool = False,
         strength: float = 1.0,
     ):
-        check_finite(strength=strength)
+        check_strengths(strength=strength)
         names = [member.name for member in members]
         if not names:
             raise UserError("a group needs members, e.g. man and woman")

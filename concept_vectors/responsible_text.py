@@ -20,7 +20,7 @@ from concept_vectors.bottleneck import Schedule, added_to_mid_block, on_conditio
 from concept_vectors.inference import ConceptVector, FairGroup
 from concept_vectors.vectors import ConceptVectors, load_vectors
 from diffusion_base.errors import UserError
-from diffusion_base.intervention import Context, Intervention, check_finite
+from diffusion_base.intervention import Context, Intervention, check_strengths
 from diffusion_base.pipeline import Pipeline
 
 FAIR = "(?:fair|neutral|balanced|inclusive|unbiased)"
@@ -114,7 +114,8 @@ class ResponsibleText(Intervention):
         rules: what to look for.
 
     Raises:
-        UserError: no vectors there, or those of another base; when used, a prompt that asks for what they don't hold.
+        UserError: no vectors there, or those of another base; a strength beyond ±100; when used, a prompt that asks
+            for what they don't hold.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class ResponsibleText(Intervention):
         rules: Sequence[Rule] = RULES,
         other_base: bool = False,
     ):
-        check_finite(strength=strength)
+        check_strengths(strength=strength)
         if not isinstance(vectors, ConceptVectors):
             vectors = load_vectors(vectors, pipeline, other_base=other_base)
         self.strength, self.rewrite, self.rules, self.source = strength, rewrite, list(rules), vectors.source

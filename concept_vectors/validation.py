@@ -10,7 +10,7 @@ from PIL import Image
 from concept_vectors.dataset import ConceptData, Label
 from concept_vectors.inference import ConceptVector, FairGroup
 from concept_vectors.task import ConceptTask
-from diffusion_base.arguments import MAY_CHANGE, WholeNumber
+from diffusion_base.arguments import MAY_CHANGE, Strength, WholeNumber
 from diffusion_base.errors import UserError
 from diffusion_base.generation import generate
 from diffusion_base.pipeline import Pipeline
@@ -24,7 +24,7 @@ from diffusion_base.training.validation import grid, picture_name, sampling
 class ConceptValidation(ValidationArguments):
     validation_prompts: tuple[str, ...] = ()
     """Prompts to show each concept on; by default what test.json says, else a prompt of the data."""
-    validation_strengths: Annotated[tuple[float, ...], MAY_CHANGE] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    validation_strengths: Annotated[tuple[Strength, ...], MAY_CHANGE] = (0.0, 0.25, 0.5, 0.75, 1.0)
     """Strengths in a strip of validation pictures."""
     num_images_per_val_prompt: WholeNumber = 2
     """Strips a validation prompt and concept, each with its own seed; 0 for none."""

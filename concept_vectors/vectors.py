@@ -20,7 +20,7 @@ from torch import Tensor
 
 from diffusion_base.errors import UserError
 from diffusion_base.identity import learned_elsewhere
-from diffusion_base.intervention import check_finite
+from diffusion_base.intervention import check_strengths
 from diffusion_base.pipeline import Pipeline
 
 FILE = "concept_vectors.safetensors"
@@ -64,9 +64,9 @@ class ConceptVectors:
         """Σ weight · vector, (C, h, w) or (C, 1, 1).
 
         Raises:
-            UserError: a concept that is not there, the nearest name being suggested; a weight that is not finite.
+            UserError: a concept that is not there, the nearest name being suggested; a weight beyond ±100.
         """
-        check_finite(**{f"the weight of {name}": weight for name, weight in weights.items()})
+        check_strengths(**{f"the weight of {name}": weight for name, weight in weights.items()})
         for name in weights:
             if name not in self.tensors:
                 raise UserError(f"{self.source} has no concept {name!r}{did_you_mean(name, self.tensors)}")

@@ -33,6 +33,8 @@ WholeNumber = Annotated[int, Ge(0)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
+STRONGEST = 100  # whatever strength or weight: far beyond it pictures are one colour
+Strength = Annotated[float, Ge(-STRONGEST), Le(STRONGEST)]
 Guidance = Annotated[float, Ge(0), Le(1000)]  # of classifier-free guidance; far beyond it latents overflow
 
 

@@ -67,7 +67,7 @@ def generate(
 
     Raises:
         UserError: lists of unequal length; interventions that don't fit together, or can't make one of the pictures;
-            a guidance or strength that is not finite, or so large that no picture comes of it.
+            a strength beyond ±100; a guidance that is not finite, or with which no picture comes of it.
     """
     sampler = Sampler(
         pipeline,

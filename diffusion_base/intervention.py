@@ -13,7 +13,6 @@ for all pictures of a call, the others once for every chunk of them, `end_of_ste
 the doors it goes through and inherits the others, which do nothing.
 """
 
-import math
 from abc import abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from diffusion_base.arguments import STRONGEST
 from diffusion_base.conditioning import PromptEmbeddings
 from diffusion_base.errors import UserError
 from diffusion_base.pipeline import Pipeline
@@ -164,15 +164,15 @@ class Wrapped(Intervention):
         return self.inner.describe()
 
 
-def check_finite(**numbers: float) -> None:
-    """Refuse numbers by which nothing can be multiplied.
+def check_strengths(**strengths: float) -> None:
+    """Refuse strengths, or weights of concepts, of which no picture can come.
 
     Raises:
-        UserError: one of them is nan or infinite.
+        UserError: one of them is not in −100 … 100.
     """
-    for name, number in numbers.items():
-        if not math.isfinite(number):
-            raise UserError(f"{name} {number}: it must be a finite number")
+    for name, strength in strengths.items():
+        if not abs(strength) <= STRONGEST:  # NaN is not either
+            raise UserError(f"{name} {strength:g}: it must be a number from -{STRONGEST} to {STRONGEST}")
 
 
 def load_intervention(spec: str, pipeline: Pipeline) -> Intervention:

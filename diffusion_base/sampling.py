@@ -1,6 +1,7 @@
 """How one chunk of pictures is made: the ordinary diffusers pipeline, with the interventions let in at their doors."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache, partial
@@ -14,7 +15,7 @@ from diffusion_base.conditioning import PromptEmbeddings, encode_negative_prompt
 from diffusion_base.errors import UserError
 from diffusion_base.families import family_of
 from diffusion_base.identity import base_hash, json_hash, precision_of
-from diffusion_base.intervention import Context, Intervention, check_finite
+from diffusion_base.intervention import Context, Intervention, check_strengths
 from diffusion_base.pipeline import Pipeline
 
 
@@ -50,9 +51,10 @@ class Sampler:
             raise UserError("prompts, seeds, negative prompts and records must be equally many")
         if mixed_precision not in ("no", "bf16"):
             raise UserError(f"mixed_precision must be no or bf16, not {mixed_precision}")
-        check_finite(guidance_scale=guidance_scale)
+        if not math.isfinite(guidance_scale):
+            raise UserError(f"guidance_scale {guidance_scale}: it must be a finite number")
         for intervention in self.given:
-            check_finite(strength=intervention.strength)  # it may have been set since
+            check_strengths(strength=intervention.strength)  # it may have been set since
         # Chunks of one prompt follow each other. A chunk is encoded as one batch, for the bits that the pipeline gets.
         self.encode = lru_cache(8)(lambda prompts: encode_prompts(pipeline, list(prompts)))
         self.encode_negative = lru_cache(8)(lambda prompts: encode_negative_prompts(pipeline, list(prompts)))

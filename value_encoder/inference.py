@@ -14,7 +14,7 @@ from diffusion_base.errors import UserError
 from diffusion_base.families import family_of, sd
 from diffusion_base.families.text import tokenize
 from diffusion_base.identity import learned_elsewhere, weights_hash
-from diffusion_base.intervention import Context, Intervention, check_finite
+from diffusion_base.intervention import Context, Intervention, check_strengths
 from diffusion_base.noising import per_sample_generator
 from diffusion_base.pipeline import Pipeline
 from preference_data.schema import NOT_APPLICABLE
@@ -59,7 +59,7 @@ class ValueToken(Intervention):
 
     Raises:
         UserError: no encoder there, or one of another base; a record's value that is no text; a probability that is no
-            share, or a strength that is not finite.
+            share, or a strength beyond ±100.
     """
 
     reads = ("value", "value_applied")
@@ -76,7 +76,7 @@ class ValueToken(Intervention):
         other_base: bool = False,
     ):
         check_base(pipeline)
-        check_finite(strength=strength)
+        check_strengths(strength=strength)
         if not 0 <= probability <= 1:
             raise UserError(f"probability must lie between 0 and 1, not {probability}")
         self.encoder = encoder if isinstance(encoder, CLIPTextModel) else load_value_encoder(encoder)

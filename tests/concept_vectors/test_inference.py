@@ -268,14 +268,14 @@ def test_proportions_that_are_none(pipeline, vectors, proportions):
         fair(pipeline, vectors, proportions=proportions)
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_strengths_that_are_not_finite(pipeline, vectors, number):
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e12])
+def test_strengths_that_make_no_picture(pipeline, vectors, number):
     for make in (
         lambda: ConceptVector(vectors, "man", pipeline=pipeline, strength=number),
         lambda: fair(pipeline, vectors, strength=number),
         lambda: ResponsibleText(vectors, pipeline=pipeline, strength=number),
     ):
-        with pytest.raises(UserError, match="strength (nan|inf): it must be a finite number"):
+        with pytest.raises(UserError, match="strength (nan|inf|1e.12): it must be a number from -100 to 100"):
             make()
 
 
@@ -333,6 +333,8 @@ def test_specs(pipeline, folder):
         ("group=man,woman&proportions=0.3,0.3", "sum to 1"),
         ("group=man,", "is not a concept"),
         ("colour=red", "no option 'colour'"),
+        ("concept=man&strength=1e6", "strength 1e.06: it must be a number from -100 to 100"),
+        ("concept=1000000*man", "the weight of man 1e.06: it must be a number from -100 to 100"),
         ("concept=man&strength=nan", "option 'strength': Input should be a finite number"),
         ("group=man,woman&proportions=nan,0.5", "sum to 1"),
     ],

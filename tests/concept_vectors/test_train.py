@@ -160,6 +160,7 @@ def test_sdxl(tmp_path):
             ["--num_images_per_val_prompt=-1"],
             "--num_images_per_val_prompt -1: it must be a number that is not negative",
         ),
+        (["--validation_strengths", "0", "1e6"], "--validation_strengths 1000000.0: it must be 100 or less"),
         (["--validation_strengths"], "--validation_strengths needs a number"),
         (["--train_batch_size=10"], "the data has only 9"),
         (["--train_data_dir=nowhere"], "there is no such folder"),

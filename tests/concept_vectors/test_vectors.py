@@ -120,8 +120,8 @@ def test_unknown_concept_suggests_the_nearest(pipeline):
         random_vectors(pipeline).combined({"xyz": 1.0})
 
 
-def test_weights_that_are_not_finite(pipeline):
-    with pytest.raises(UserError, match="the weight of woman -inf: it must be a finite number"):
+def test_weights_that_make_no_picture(pipeline):
+    with pytest.raises(UserError, match="the weight of woman -inf: it must be a number from -100 to 100"):
         random_vectors(pipeline).combined(parse_combination(f"man - {'9' * 400}*woman"))
 
 

@@ -1,5 +1,6 @@
 """The doors, each by a small method written here: what it changes, in which order, how strongly, on which rows."""
 
+import re
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,8 +11,8 @@ import torch
 
 from diffusion_base.conditioning import PromptEmbeddings, encode_prompts
 from diffusion_base.errors import UserError
-from diffusion_base.generation import generate
-from diffusion_base.intervention import Context, Intervention, Wrapped, load_intervention
+from diffusion_base.generation import generate, generate_set
+from diffusion_base.intervention import Context, Intervention, Wrapped, check_strengths, load_intervention
 from tests.tiny import tiny_pipeline
 
 PROMPTS = ["a nurse", "a cat"]
@@ -283,15 +284,24 @@ def test_numbers_that_are_not_finite_are_refused(number):
     with pytest.raises(UserError, match="guidance_scale (nan|-?inf): it must be a finite number"):
         generate(pipeline, PROMPTS, SEEDS, **QUICK | {"guidance_scale": number})
     method.strength = number
-    with pytest.raises(UserError, match="strength (nan|-?inf): it must be a finite number"):
+    with pytest.raises(UserError, match="strength (nan|-?inf): it must be a number from -100 to 100"):
         generate(pipeline, PROMPTS, SEEDS, [method], **QUICK)
+
+
+@pytest.mark.parametrize("strength", [1e30, -100.5])
+def test_a_strength_beyond_all_use_is_refused_before_anything_is_made(tmp_path, strength):
+    record = {"file": "a.png", "prompt": "a cat", "seed": 1}
+    with pytest.raises(UserError, match=f"strength {re.escape(f'{strength:g}')}: it must be a number from -100 to 100"):
+        generate_set(tiny_pipeline(), [record], tmp_path / "set", [NoiseShift(strength)], **QUICK)
+    assert not (tmp_path / "set").exists()
+    check_strengths(strength=-100, weight=100)
 
 
 class OneOverflows(Describe):
     """The second picture's noise grows beyond what numbers hold."""
 
     def edit_latents(self, context, latents):
-        return latents * torch.tensor([1, self.strength])[:, None, None, None]
+        return latents * torch.tensor([1, 1e30 * self.strength])[:, None, None, None]
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -299,8 +309,8 @@ def test_what_comes_to_no_picture_is_refused_before_it_is_decoded(steps, monkeyp
     pipeline = tiny_pipeline()
     monkeypatch.setattr(pipeline.vae, "decode", lambda *_, **__: pytest.fail("decoded"))
     options = QUICK | {"num_inference_steps": steps}
-    with pytest.raises(UserError, match="of 'a cat' with seed 2 .* the strength 1e.30 of OneOverflows"):
-        generate(pipeline, PROMPTS, SEEDS, [OneOverflows(1e30)], **options)
+    with pytest.raises(UserError, match="of 'a cat' with seed 2 .* the strength 1 of OneOverflows"):
+        generate(pipeline, PROMPTS, SEEDS, [OneOverflows(1.0)], **options)
     with pytest.raises(UserError, match="of 'a nurse' with seed 1 .* lower the guidance scale 1e.30$"):
         generate(pipeline, PROMPTS, SEEDS, **options | {"guidance_scale": 1e30})
 
