@@ -90,6 +90,12 @@ def replacing(file: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def copy_file(source: str | Path, file: str | Path) -> None:
+    """A copy of a file, whole or not at all."""
+    with replacing(Path(file)) as partial:
+        shutil.copyfile(source, partial)
+
+
 @contextmanager
 def appearing(folder: Path) -> Iterator[Path]:
     """A folder to fill, which gets the name `folder` once the block ends and all of it is on the disk; else nothing

@@ -174,6 +174,7 @@ def generate_set(
     if main:
         lines = [json.dumps({**record, "interventions": identity["interventions"]}) + "\n" for record in records]
         write_text(folder / "manifest.jsonl", "".join(lines))
+    wait()  # now all of them may read the set
     return folder
 
 

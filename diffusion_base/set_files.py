@@ -1,7 +1,6 @@
 """The files of a generated set: where its pictures lie, which run they are of, and how they are written."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -11,7 +10,7 @@ from PIL import Image
 
 from diffusion_base.data import load_image
 from diffusion_base.errors import UserError
-from diffusion_base.files import disk_errors, inside, read_jsonl, replacing
+from diffusion_base.files import copy_file, disk_errors, inside, read_jsonl, replacing
 from diffusion_base.identity import same_base
 from diffusion_base.intervention import Intervention
 
@@ -94,8 +93,7 @@ def is_twin(folder: Path, identity: dict, records: Sequence[dict], read: set[str
 def copy_picture(source: Path, file: Path) -> None:
     """Copy a picture that is not there yet, whole or not at all."""
     if source.is_file() and not file.exists():
-        with replacing(file) as partial:
-            shutil.copyfile(source, partial)
+        copy_file(source, file)
 
 
 def opens(file: Path) -> bool:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from diffusion_base.arguments import Count, SamplingArguments, parse
 from diffusion_base.errors import UserError, run
-from diffusion_base.files import write_json, write_jsonl
+from diffusion_base.files import copy_file, write_json, write_jsonl
 from diffusion_base.identity import base_hash, content_keys, same_base
 from diffusion_base.pipeline import Pipeline, load_pipeline
 from evaluation import compare, evaluate
@@ -87,7 +87,7 @@ class Quickstart:
         """D1 and D2, and whether the occupation stays where the value is."""
         count, figures = self.arguments.images_per_prompt, []
         base = self.generate("base", "bias_gender", occupation_records(images_per_prompt=count))
-        shutil.copytree(base, base.with_name("bias_skin"), dirs_exist_ok=True)
+        shutil.copytree(base, base.with_name("bias_skin"), dirs_exist_ok=True, copy_function=copy_file)
         for name, value in VALUES.items():
             records = occupation_records(images_per_prompt=count // 2, value=value)
             with_value = {record["seed"] for record in records}
@@ -152,7 +152,7 @@ def fill_up(aligned: Path, base: Path) -> None:
     files = {record["file"] for record in records}
     for path, record in read_set(base, "."):
         if record["file"] not in files:
-            shutil.copy2(path, aligned / record["file"])
+            copy_file(path, aligned / record["file"])
             records.append(records[0] | record | {"value_applied": False})
     write_jsonl(aligned / "manifest.jsonl", sorted(records, key=lambda record: record["seed"]))
 

@@ -31,6 +31,8 @@ Coverage, and mean width, of a studentised bootstrap and of this one (2,000 repe
     R in files       .87 .99   .99 .96   .99 .98   .96 .96     .82 .58   .54 .39   .31 .30   .12 .12
     D1 in files      .89 .99   .98 .98   .98 .99   .95 .96     .59 .46   .34 .27   .19 .19   .07 .07
 
+docs/intervals.md has what it costs at 16 prompts, and the lowest coverage of all five sizes, 16 among them.
+
 "1 in 8 fails": shares of 25 pictures at rates of .96 and .04. "0 or 1": prompts that fail wholly at that rate. Files:
 prompts of LiVO's and the concept vectors' score files of the miniature.
 

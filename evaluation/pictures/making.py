@@ -113,7 +113,7 @@ class Maker:
         state = process_state()
         if state.is_main_process:
             write_jsonl(folder / "prompt.jsonl", rows)
-        state.wait_for_everyone()  # now all of them may read the set
+        state.wait_for_everyone()  # now all of them may read the prompts too
         return folder
 
     def make_pictures(self, records: Sequence[dict], folder: Path, *, twins: Sequence[Path] = ()) -> Path:

@@ -89,7 +89,7 @@ def write_report(file: Path, comparison: Comparison, album: Album) -> Path:
         table=grouped(comparison.rows, attrgetter("same")),
         glossary={row.figure.metric: metric_of(row.figure.metric) for row in comparison.rows},
         truth=TRUTH,
-        judged=lambda column: judges_of(column, comparison.judges),
+        judges_of=lambda column: judges_of(column, comparison.judges),
         marks=MARKS,
     )
     write_text(file, html)

@@ -177,7 +177,6 @@ def warnings(rows: Sequence[Row]) -> list[str]:
         found.append(f"{', '.join(dict.fromkeys(few))}: fewer than {FEW} prompts, which say little about others")
     marks = len(tested) + sum(row.past_change is not None for row in tested)
     if marks > 20:
-        found.append(
-            f"Of the {marks} comparisons here, {round(marks / 20)} at most would be marked if nothing differed"
-        )
+        by_chance = f"on average {round(marks / 20)} or fewer would be marked if nothing differed"
+        found.append(f"Of the {marks} comparisons here, {by_chance}")
     return [f"{text}." for text in dict.fromkeys(found)]

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -211,6 +212,15 @@ def make(folder: Path) -> None:
     prompts, seeds = [record["prompt"] for record in nine], [record["seed"] for record in nine]
     images = generate(pipeline, prompts, seeds, accelerator=state, **QUICK)
     (folder / f"seen-by-{state.process_index}").write_bytes(b"".join(image.tobytes() for image in images))
+
+
+def test_the_manifest_is_there_when_the_others_go_on(tmp_path):
+    """Nobody returns before the main process has written it."""
+    there = []
+    state = SimpleNamespace(is_main_process=True, process_index=0, num_processes=1)
+    state.wait_for_everyone = lambda: there.append((tmp_path / "manifest.jsonl").is_file())
+    generate_set(tiny_pipeline(), RECORDS[:1], tmp_path, accelerator=state, **QUICK)
+    assert there[0] is False and there[-1] is True
 
 
 def test_two_processes_write_the_bytes_of_one(tmp_path):

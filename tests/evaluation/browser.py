@@ -43,7 +43,7 @@ parent.document.documentElement.dataset.seen = JSON.stringify({
 </script>"""
 
 
-def look(html: str, width: int, folder: Path) -> dict:
+def read_report(html: str, width: int, folder: Path) -> dict:
     """What a reader with a window of this width sees and does; `html` is the report."""
     assert BROWSER is not None
     mark = '<meta charset="utf-8">'

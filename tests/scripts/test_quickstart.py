@@ -1,15 +1,18 @@
 """The quickstart's steps on the miniature, at a budget of two training steps and two sampling steps."""
 
 import json
+import shutil
 from itertools import product
 from pathlib import Path
 
 import pytest
 
 from diffusion_base.errors import UserError
+from diffusion_base.files import write_jsonl
 from miniature.make_livo_data import main as make_livo_data
 from miniature.models import asset_folder
 from miniature.world import HELD_OUT
+from scripts.quickstart import fill_up
 from scripts.quickstart import main as quickstart
 from value_encoder.train import main as train
 
@@ -24,6 +27,26 @@ def livo(tmp_path_factory) -> Path:
     flags = "--max_train_steps 2 --train_batch_size 2 --learning_rate 0.01 --center_crop --num_images_per_val_prompt 0"
     paths = ["--train_data_dir", str(folder / "data"), "--output_dir", str(folder / "run")]
     return train([*flags.split(), *paths, "--pretrained_model_name_or_path", str(asset_folder())])
+
+
+def test_a_copy_that_is_cut_short_leaves_no_half_picture(tmp_path, monkeypatch):
+    """Pictures without the value are copied from the base; one that is there already is no less whole afterwards."""
+
+    def killed(source, file):
+        Path(file).write_bytes(Path(source).read_bytes()[:2])
+        raise KeyboardInterrupt
+
+    for name, files in (("base", ("0.png", "1.png")), ("livo", ("0.png",))):
+        for file in files:
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / file).write_bytes(b"whole")
+        rows = [{"file": file, "prompt": "a nurse", "seed": int(file[0])} for file in files]
+        write_jsonl(tmp_path / name / "manifest.jsonl", rows)
+    monkeypatch.setattr(shutil, "copyfile", killed)
+    monkeypatch.setattr(shutil, "copy2", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fill_up(tmp_path / "livo", tmp_path / "base")
+    assert {path.name for path in (tmp_path / "livo").iterdir()} == {"0.png", "manifest.jsonl"}
 
 
 def run(livo: Path, out: Path) -> Path:

@@ -17,7 +17,7 @@ from evaluation.figures.stored import read_figures, write_figures
 from evaluation.protocols.livo import livo_subject
 from evaluation.report.accuracy import accuracy_of_judges
 from evaluation.report.axes import across_axes
-from evaluation.report.paired import compare_runs
+from evaluation.report.paired import compare_runs, warnings
 from evaluation.report.runs import read_runs
 from tests.evaluation.fake_runs import CAREER, answers, write_run
 
@@ -198,6 +198,14 @@ def test_warnings_are_carried_over(tmp_path):
     found = compare([tmp_path / "base", tmp_path / "livo"], tmp_path / "out")
     assert found.warnings[0] == "too few pictures."
     assert "- too few pictures." in (tmp_path / "out" / "comparison.md").read_text()
+
+
+def test_what_chance_would_mark_is_an_average(runs):
+    """One in 20 of 30 comparisons: of 15 figures, and of their shares of prompts past the limit."""
+    row = find(compare_runs(read_runs([runs / "base", runs / "livo"])), "livo", "D1")
+    assert row.past_change is not None
+    expected = "Of the 30 comparisons here, on average 2 or fewer would be marked if nothing differed."
+    assert warnings([row] * 15) == [expected] and warnings([row] * 10) == []
 
 
 def other(tmp_path, rows):

@@ -24,7 +24,7 @@ from evaluation.report.album import PICTURES, Album
 from evaluation.report.axes import across_axes
 from evaluation.report.page import THUMBNAIL, thumbnail
 from evaluation.report.runs import read_runs
-from tests.evaluation.browser import BROWSER, look
+from tests.evaluation.browser import BROWSER, read_report
 from tests.evaluation.fake_runs import CAREER, answers, harm_rows, write_run, write_set
 
 NAME = "livo <i>&</i> more"
@@ -270,7 +270,7 @@ if BROWSER is not None:  # what needs none is tested above
 
     @pytest.mark.parametrize("width", [1280, 400])
     def test_in_a_browser(html, width, tmp_path):
-        seen = look(html, width, tmp_path)
+        seen = read_report(html, width, tmp_path)
         assert seen["faults"] == [] and seen["requests"] == []
         assert seen["orders"] == [["base", NAME, "kto"], [NAME, "kto", "base"], ["base", "kto", NAME]]
         assert seen["sorted"] == "descending" and seen["focused"]
