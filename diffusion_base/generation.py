@@ -114,7 +114,8 @@ def generate_set(
     """Make a set of pictures on disk: `run.json` at the start, `images/`, and `manifest.jsonl` once it is complete.
 
     Called again on the same folder it goes on: pictures that open are kept, missing and broken ones are made again. A
-    chunk is always made whole, as the first time, so its pictures come out the same.
+    chunk is always made whole, as the first time, so its pictures come out the same. An error in one of several
+    processes does not reach the others: they wait until the launcher ends them.
 
     Args:
         records: one dict a picture: "file" (its name in the images' folder; .png, .jpg), "prompt", "seed", and what

@@ -41,7 +41,7 @@ def image_files(records: Sequence[dict], folder: Path) -> list[Path]:
 
 
 def check_folder(folder: Path, files: list[Path], identity: dict) -> None:
-    """Refuse a folder that holds pictures of another run.
+    """Refuse a folder that holds pictures of another run; one in which none was made yet is taken over.
 
     Raises:
         UserError: naming what differs, and what to do.
@@ -56,7 +56,7 @@ def check_folder(folder: Path, files: list[Path], identity: dict) -> None:
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{folder / 'run.json'} is not a generated set's; {remedy}") from None
     different = [key for key, value in identity.items() if known.get(key) != value]
-    if different:
+    if different and any(file.suffix.lower() in FORMATS for file in folder.rglob("*")):
         raise UserError(f"{folder} holds another run, which differs in {', '.join(different)}; {remedy}")
 
 

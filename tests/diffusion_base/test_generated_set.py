@@ -101,6 +101,22 @@ def test_folder_of_another_run_is_refused(tmp_path, change, named):
     generate_set(**call | {"batch_size": 4})  # equal up to rounding: the same run
 
 
+def test_folder_of_another_run_without_pictures_is_taken_over(tmp_path):
+    """A strength that makes no picture is refused after run.json is written, and lowered."""
+
+    class Overflows(Shift):
+        def edit_latents(self, context, latents):
+            return latents * 1e30**self.strength
+
+    pipeline = tiny_pipeline()
+    with pytest.raises(UserError, match="numbers too large to be a picture: lower"):
+        generate_set(pipeline, RECORDS, tmp_path, [Overflows(1.0)], **QUICK)
+    assert (tmp_path / "run.json").is_file()
+    generate_set(pipeline, RECORDS, tmp_path, [Shift(0.5)], **QUICK)
+    assert json.loads((tmp_path / "run.json").read_text())["identity"]["interventions"][0]["strength"] == 0.5
+    assert contents(tmp_path) == contents(generate_set(pipeline, RECORDS, tmp_path / "new", [Shift(0.5)], **QUICK))
+
+
 def test_a_finished_twin_lends_its_pictures(tmp_path):
     """Picture by picture where it has them; another run's, or an unfinished one's, are not taken."""
     pipeline = tiny_pipeline()
