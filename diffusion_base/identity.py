@@ -139,7 +139,8 @@ def learned_elsewhere(recorded: str | None, pipeline: "Pipeline", source: str, o
         return {}
     if not other_base:
         precision = precision_of(pipeline)
-        cast = "" if precision == "float32" else f" in {precision}, which may be why: open it by load_pipeline"
+        reopen = "open it by load_pipeline, in float32 if a former version recorded the base"
+        cast = "" if precision == "float32" else f" in {precision}, which may be why: {reopen}"
         raise UserError(
             f"{source} was learned on another base ({recorded}, not {here}{cast}): take that one, or learn it on this "
             "one; where this one is a fine-tune of it, other_base=true says so"
@@ -165,7 +166,8 @@ def _through_half(tensor: "torch.Tensor") -> "torch.Tensor":
 
 
 def _fingerprint(modules: "dict[str, torch.nn.Module]") -> str:
-    """Of weights exactly as they are, at the speed of memory: each 8 KB are summed where they lie.
+    """Of weights exactly as they are, at the speed of memory: each 8 KB are summed where they lie, every
+    word times an odd number of its own, so that no change of one is lost and an exchange of two shows.
 
     A change in place shows by whatever way it came about. (Tensors' own counters of changes miss those through `.data`,
     which is how LoRAs are merged.)
@@ -177,7 +179,9 @@ def _fingerprint(modules: "dict[str, torch.nn.Module]") -> str:
         octets = tensor.detach().reshape(-1).view(torch.uint8)
         octets = octets.clone() if octets.storage_offset() % 8 else octets
         end = len(octets) // BLOCK * BLOCK
-        sums = octets[:end].view(torch.int64).reshape(-1, BLOCK // 8).sum(1)
+        words = octets[:end].view(torch.int64).reshape(-1, BLOCK // 8)
+        factors = torch.arange(1, BLOCK // 4, 2, device=words.device)
+        sums = words.mv(factors) if words.is_cpu else (words * factors).sum(1)  # CUDA has no mv of whole numbers
         parts += [f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), _content(sums), _content(octets[end:])]
     return digest(*parts)
 

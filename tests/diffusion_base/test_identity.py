@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,10 +87,12 @@ def test_unchanged_weights_are_not_hashed_again_and_changed_ones_are(monkeypatch
         lambda: setattr(weight, "data", weight.data + 1e-3),
         lambda: large.data[300, 7].add_(1e-3),
         lambda: large.data.copy_(large.data.flip(0)),
+        lambda: large.data[:2].copy_(large.data[:2].flip(0)),  # within a block
+        lambda: weight.data[0, 0, 0, 1].neg_(),
     ):
         change()
         hashes.add(base_hash(pipeline))
-    assert len(hashes) == 6 and hashed
+    assert len(hashes) == 8 and hashed
 
 
 def test_hash_of_the_miniature_is_what_its_runs_recorded():
@@ -108,6 +111,18 @@ def test_vectors_go_from_one_precision_to_the_others(loaded, tmp_path):
     by_hand = tiny_pipeline(seed=4).to(torch.bfloat16)
     with pytest.raises(UserError, match="another base .* in bfloat16, which may be why: open it by load_pipeline"):
         load_vectors(file, by_hand)
+
+
+def test_vectors_of_a_former_version_tell_how_their_base_is_known_again(tmp_path, monkeypatch):
+    """They recorded the hash of float32, which can't be had from weights in float16."""
+    base = tiny_pipeline(seed=5)
+    file, vectors = tmp_path / "concept_vectors.safetensors", random_vectors(base)
+    replace(vectors, base_hash=hash_of_former_versions(base)).save(file)
+    monkeypatch.setattr(identity, "_known", {})  # as in a new process
+    half = tiny_pipeline(seed=5).to(torch.float16)
+    with pytest.raises(UserError, match="in float32 if a former version recorded the base.*other_base=true says so"):
+        load_vectors(file, half)
+    load_vectors(file, base)
 
 
 def test_hashes_of_former_versions_are_known(loaded, tmp_path):
