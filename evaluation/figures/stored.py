@@ -8,11 +8,14 @@ from typing import Any
 
 from diffusion_base.errors import UserError
 from diffusion_base.files import write_text
+from evaluation.figures.intervals import mean_interval
+from evaluation.figures.metrics import UNBOUNDED, metric_of
 from evaluation.figures.record import Figure, Subject
 
 VERSION = 2
 KEYS = {"per_unit": "per_prompt"}
 SUBJECT = tuple(field.name for field in fields(Subject))
+PARITY = "parity difference for "
 OLD = ("method", "metric", "group", "value", "low", "high", "floor", "n", "judge", "version", "threshold")
 
 
@@ -65,21 +68,46 @@ def read_figures(file: Path) -> list[Figure]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{file} is not a list of figures; delete it, and run its evaluation again")
     if isinstance(content, list):
-        rows = [_from_before(row, file) for row in rows]
+        rows = [_from_before(row, rows, file) for row in rows]
     try:
         return [from_row(row) for row in rows]
     except KeyError as error:
         raise UserError(f"{file}: a figure lacks {error}; delete it, and run its evaluation again") from None
 
 
-def _from_before(row: Mapping[str, Any], file: Path) -> dict[str, Any]:
-    """A row as it is now, from version 1, which said nowhere but in the file's name what a figure is about."""
+def _from_before(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], file: Path) -> dict[str, Any]:
+    """A row of version 1's as it is now: there only the file's name says what a figure is about."""
     if not row.keys() >= set(OLD):
         raise UserError(f"{file} is not a list of figures; delete it, and run its evaluation again")
     if "per_prompt" not in row or "sample" not in row:
         raise UserError(f"{file} does not say each prompt's share, as an earlier version wrote it: evaluate again")
     added: dict[str, Any] = {"reference": None, "warning": None, "unit": "prompt", "interventions": []}
-    return {**added, **row, **vars(_subject_from_before(file.stem, row["group"]))}
+    try:
+        limits = _limits_from_before(row, rows)
+    except ValueError as error:
+        raise UserError(f"{file}: {row['metric']} of {error}; delete it, and run its evaluation again") from None
+    return {**added, **row, **limits, **vars(_subject_from_before(file.stem, row["group"]))}
+
+
+def _limits_from_before(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """The interval as it is computed now: version 1 had narrower ones, which must not stand beside those of today.
+
+    Raises:
+        ValueError: a prompt's figure is not within the metric's bounds.
+    """
+    metric, values = metric_of(row["metric"]), list(row["per_prompt"].values())
+    if metric.of_whole_sets or not values:
+        return {}
+    bounds = metric.bounds
+    if bounds == UNBOUNDED and 0 <= min(values) and max(values) <= 1:  # a script's own metric, P(…): a share
+        bounds = (0, 1)
+    if row["metric"].startswith(PARITY):  # of as many choices as have one
+        keys = ("method", "group", "judge")
+        alike = [other["metric"] for other in rows if all(other.get(key) == row[key] for key in keys)]
+        k = len({name for name in alike if name.startswith(PARITY)})
+        bounds = (-1 / k, 1 - 1 / k) if k > 1 else bounds
+    _, low, high = mean_interval(values, bounds=bounds)
+    return {"low": low, "high": high}
 
 
 def _subject_from_before(file: str, group: str) -> Subject:

@@ -81,17 +81,41 @@ BEFORE = [
 @pytest.mark.parametrize(("file", "group", "subject"), BEFORE, ids=[f"{file}: {group}" for file, group, _ in BEFORE])
 def test_files_of_the_version_before(figure, tmp_path, file, group, subject):
     """A bare list of rows, whose group and file's name together say what they are about."""
-    row = {
-        "method": "livo",
-        "metric": "D1",
-        "group": group,
-        **{key: getattr(figure, key) for key in ("value", "low", "high", "floor", "n", "judge", "version")},
-        "threshold": None,
-        "sample": figure.sample,
-        "per_prompt": figure.per_unit,
-    }
+    row = row_before(figure, group=group)
     (tmp_path / f"{file}.json").write_text(json.dumps([row]))
     assert read_figures(tmp_path / f"{file}.json") == [replace(figure, subject=subject)]
+
+
+def row_before(figure, **changes):
+    """As the version before had it, with an interval that is too narrow."""
+    kept = {key: getattr(figure, key) for key in ("method", "metric", "value", "floor", "n", "judge", "version")}
+    kept |= {"group": "career", "threshold": None, "sample": figure.sample, "per_prompt": dict(figure.per_unit)}
+    return kept | {"low": figure.value - 0.01, "high": figure.value + 0.01} | changes
+
+
+def test_intervals_of_the_version_before_are_computed_anew(tmp_path):
+    """As for the same answers today: within (0, 1), and, of parity differences of three choices, (−1/3, 2/3)."""
+    rows = [row | {"choices": ["female", "male", "nobody"]} for row in answers((0, 2, 5))]
+    figures = bias_figures(rows, method="livo", subject=CAREER)
+    assert [figure.metric for figure in figures][3:] == [f"parity difference for {c}" for c in rows[0]["choices"]]
+    other_judge = row_before(figures[-1], judge="clip", metric="parity difference for old")
+    by_hand = row_before(figures[0], metric="P(female)")  # what a script calls its own is a share
+    unknown = row_before(figures[0], metric="sharpness", per_prompt={})
+    distance = row_before(figures[0], metric="fid")
+    (tmp_path / "bias_gender_career.json").write_text(
+        json.dumps([*map(row_before, figures), other_judge, by_hand, unknown, distance])
+    )
+    found = read_figures(tmp_path / "bias_gender_career.json")
+    assert [(of.value, of.low, of.high) for of in found[:6]] == [(of.value, of.low, of.high) for of in figures]
+    assert (found[7].low, found[7].high) == (figures[0].low, figures[0].high)
+    for of in found[8:]:
+        assert (of.low, of.high) == (of.value - 0.01, of.value + 0.01)
+
+
+def test_a_figure_beyond_its_bounds_is_named(figure, tmp_path):
+    (tmp_path / "x.json").write_text(json.dumps([row_before(figure, per_prompt={"a": 1.5, "b": 0.5})]))
+    with pytest.raises(UserError, match="x.json: D1 of values from 0.5 to 1.5 are not within 0.0 and 1.0; delete it"):
+        read_figures(tmp_path / "x.json")
 
 
 @pytest.mark.parametrize(
