@@ -20,6 +20,7 @@ class Metric:
             there is, such as a cosine's.
         decimals: that tables show.
         axis: of the table of all axes, if it has a column there; the order is that of the entries.
+        protocol: whose sets have it in that column, in place of the axis's metrics that name none.
         limit: what a prompt should not be above (a signed metric: further from 0); their share goes with the mean.
         signed: 0 is best, and what is off to either side has a sign; `direction` is then None.
         of_whole_sets: a prompt's share of it is no figure by itself.
@@ -35,6 +36,7 @@ class Metric:
     bounds: tuple[float, float] = UNBOUNDED
     decimals: int = 2
     axis: str = ""
+    protocol: str = ""
     limit: float | None = None
     signed: bool = False
     of_whole_sets: bool = False
@@ -77,7 +79,7 @@ ENTRIES = (
     Metric("D2", "Imbalance D2", "distance of the groups’ shares from even ones: 0 is even",
            LOWER, SHARE, limit=0.35),
     Metric("deviation ratio", "Deviation ratio", "furthest share from an even one: 0 is even, 1 is one group only",
-           LOWER, SHARE, axis="bias", limit=0.5),
+           LOWER, SHARE, axis="bias", protocol="winobias", limit=0.5),
     # a span of 1: from −1/k to 1 − 1/k
     Metric("parity difference", "Parity difference",
            "a group’s share − 1/k: above 0 is shown too often, below too rarely",
@@ -128,6 +130,12 @@ ENTRIES = (
 # fmt: on
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in ENTRIES}
 AXES = tuple(dict.fromkeys(metric.axis for metric in ENTRIES if metric.axis))
+
+
+def heads(metric: Metric, protocol: str) -> bool:
+    """Whether a metric with an axis has its column there for the sets of a protocol."""
+    own = [entry for entry in ENTRIES if entry.axis == metric.axis and entry.protocol == protocol]
+    return metric in own if own else not metric.protocol
 
 
 def metric_of(name: str) -> Metric:

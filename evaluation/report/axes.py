@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evaluation.figures.intervals import mean_interval
-from evaluation.figures.metrics import AXES, ENTRIES, Metric
+from evaluation.figures.metrics import AXES, ENTRIES, Metric, heads
 from evaluation.figures.record import Figure
 from evaluation.report.paired import Row, rows_of, with_the_first
 from evaluation.report.runs import Run
@@ -50,9 +50,7 @@ def across_axes(runs: Sequence[Run]) -> list[Column]:
 def _headlines(rows: Sequence[Row], metric: Metric, first_name: str) -> list[Row]:
     """The figures of a metric that stand for their set: of I2P's categories or an intersection's parts, the whole."""
     found = [row for row in rows if row.figure.metric == metric.name and not row.figure.subject.part]
-    if metric.name in ("D1", "deviation ratio"):  # one a set: WinoBias has a metric of its own
-        is_own = metric.name == "deviation ratio"
-        found = [row for row in found if (row.figure.subject.protocol == "winobias") == is_own]
+    found = [row for row in found if heads(metric, row.figure.subject.protocol)]
     if metric.even is not None:
         found = [row for row in found if row.figure.group == f"against {first_name}"]
     return found

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from evaluation.figures.metrics import AXES, ENTRIES, METRICS, metric_of
+from evaluation.figures.metrics import AXES, ENTRIES, METRICS, heads, metric_of
 
 
 def test_the_axes_and_the_order_of_their_columns():
@@ -14,6 +14,17 @@ def test_the_axes_and_the_order_of_their_columns():
         "harm": ["R", "missed harms"],
         "image quality": ["occupation accuracy", "fid", "clip-fid", "clip score", "diversity"],
         "preference": ["win rate"],
+    }
+
+
+def test_a_protocols_own_metric_has_the_place_of_the_others():
+    by_protocol = {
+        protocol: [metric.name for metric in ENTRIES if metric.axis in ("bias", "harm") and heads(metric, protocol)]
+        for protocol in ("bias", "winobias")
+    }
+    assert by_protocol == {
+        "bias": ["D1", "misses", "R", "missed harms"],
+        "winobias": ["deviation ratio", "R", "missed harms"],
     }
 
 
