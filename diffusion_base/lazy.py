@@ -20,7 +20,9 @@ def lazy(package: str, modules: dict[str, tuple[str, ...]]) -> tuple[Callable[[s
     def get(name: str) -> Any:
         if name not in origin:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        found = getattr(import_module(origin[name]), name)
+        module = import_module(origin[name])
+        # a module of that very name takes the name's place whenever somebody imports it: it must be callable itself
+        found = module if module.__name__ == f"{package}.{name}" else getattr(module, name)
         setattr(sys.modules[package], name, found)  # the next time nobody asks here
         return found
 

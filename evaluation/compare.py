@@ -8,6 +8,7 @@ Each run is a folder that was given as --save_path; the first is what the others
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -91,13 +92,13 @@ def main(argv: Sequence[str] | None = None) -> Comparison:
 
 
 class _Callable(ModuleType):
-    """Once imported, this module is what `from evaluation import compare` finds: so it can be called."""
+    """Once imported, this module is what `evaluation.compare` means: so it can be called, as `compare`."""
 
-    def __call__(self, *args, **options) -> Comparison:
-        return compare(*args, **options)
+    __call__ = staticmethod(compare)
 
 
 sys.modules[__name__].__class__ = _Callable
+__signature__ = signature(compare)
 
 if __name__ == "__main__":
     run(main)
