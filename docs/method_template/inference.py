@@ -10,20 +10,21 @@ from diffusion_base.errors import UserError
 from diffusion_base.families import Pipeline, family_of
 from diffusion_base.identity import file_hash, learned_elsewhere
 from diffusion_base.intervention import Intervention
-from my_method.task import FILE
+
+NAME, FILE = "my_method", "my_method.safetensors"
 
 
 class Lora(Intervention):
     """Adds strength · B A to every weight that has one."""
 
-    def __init__(self, path: str | Path, *, pipeline: Pipeline, strength: float = 1.0):
+    def __init__(self, path: str | Path, *, pipeline: Pipeline, strength: float = 1.0, other_base: bool = False):
         self.file, self.strength = Path(path) / FILE, strength
         try:
-            with safe_open(self.file, framework="pt") as content:
-                self.tensors, known = {name: content.get_tensor(name) for name in content.keys()}, content.metadata()
-        except (OSError, SafetensorError) as error:
+            with safe_open(self.file, framework="pt") as file:
+                self.tensors, base = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()["base_hash"]
+        except (OSError, SafetensorError, TypeError, KeyError) as error:  # the latter two: another method's file
             raise UserError(f"{self.file} can't be read ({error}): give the folder of a finished training") from None
-        learned_elsewhere(known["base_hash"], pipeline, str(self.file), other_base=False)
+        self.warning = learned_elsewhere(base, pipeline, str(self.file), other_base)
 
     @contextmanager
     def swap_weights(self, context):
@@ -40,4 +41,4 @@ class Lora(Intervention):
                 layer.weight = weight  # the very tensors of before
 
     def describe(self) -> dict:
-        return {"method": "my_method", "weights": file_hash(self.file), "strength": self.strength}
+        return {"method": NAME, "weights": file_hash(self.file), "strength": self.strength, **self.warning}

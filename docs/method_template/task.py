@@ -13,9 +13,8 @@ from diffusion_base.identity import base_hash, modules_of
 from diffusion_base.noising import noised, per_sample_error
 from diffusion_base.training.reference import Reference
 from diffusion_base.training.task import TrainingTask
+from my_method.inference import FILE, NAME
 from my_method.loss import dpo_loss
-
-ADAPTER, FILE = "my_method", "my_method.safetensors"
 
 
 class LoraTask(TrainingTask):
@@ -26,8 +25,8 @@ class LoraTask(TrainingTask):
         self.parts = nn.ModuleDict(modules_of(pipeline)).to(frozen_dtype)
         self.denoiser = self.family.denoiser(pipeline)
         lora = LoraConfig(r=rank, lora_alpha=rank, target_modules=["to_q", "to_k", "to_v", "to_out.0"])
-        self.denoiser.add_adapter(lora, ADAPTER)
-        self.reference, self.prompts = Reference(pipeline, ADAPTER), CachedPrompts(pipeline)
+        self.denoiser.add_adapter(lora, NAME)
+        self.reference, self.prompts = Reference(pipeline, NAME), CachedPrompts(pipeline)
 
     def forward(self, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
         latents = torch.cat([batch["preferred"], batch["dispreferred"]])  # (2B, C, h, w); a pair shares its noise
@@ -40,5 +39,5 @@ class LoraTask(TrainingTask):
         return dpo_loss(policy, reference, self.beta)
 
     def save(self, folder: Path) -> None:
-        tensors = get_peft_model_state_dict(self.denoiser, adapter_name=ADAPTER)
+        tensors = get_peft_model_state_dict(self.denoiser, adapter_name=NAME)
         save_file(tensors, Path(folder) / FILE, metadata={"base_hash": self.base_hash})

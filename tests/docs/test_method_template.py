@@ -16,13 +16,14 @@ import psutil
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from diffusion_base import generate
 from diffusion_base.conformance import check_conformance
 from diffusion_base.data import load_image
 from diffusion_base.errors import UserError
 from diffusion_base.files import read_jsonl
+from diffusion_base.intervention import load_intervention
 from diffusion_base.training.tracking import read_history
 from evaluation.generate import main as generate_sets
 from preference_data import Pair, write_records
@@ -147,6 +148,13 @@ def test_what_it_refuses(my_method, trained):
         lora("nowhere", pipeline=tiny_pipeline())
     with pytest.raises(UserError, match="learned on another base"):
         lora(trained, pipeline=tiny_pipeline(seed=1))
+    meant = load_intervention("my_method:whole?other_base=true", tiny_pipeline(seed=1))
+    assert "learned on another base" in meant.describe()["warning"]
+    for foreign in (None, {"format": "pt"}):
+        Path("foreign").mkdir(exist_ok=True)
+        save_file({"a": torch.ones(1)}, "foreign/my_method.safetensors", metadata=foreign)
+        with pytest.raises(UserError, match="can't be read .*give the folder of a finished training"):
+            lora("foreign", pipeline=tiny_pipeline())
 
 
 def test_the_loss_by_hand(my_method):
