@@ -91,9 +91,9 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def copy_file(source: str | Path, file: str | Path) -> None:
-    """A copy of a file, whole or not at all."""
+    """A copy of a file with its time of change, whole or not at all."""
     with replacing(Path(file)) as partial:
-        shutil.copyfile(source, partial)
+        shutil.copy2(source, partial)
 
 
 @contextmanager
