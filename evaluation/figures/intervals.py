@@ -31,7 +31,8 @@ Coverage, and mean width, of a studentised bootstrap and of this one (2,000 repe
     R in files       .87 .99   .99 .96   .99 .98   .96 .96     .82 .58   .54 .39   .31 .30   .12 .12
     D1 in files      .89 .99   .98 .98   .98 .99   .95 .96     .59 .46   .34 .27   .19 .19   .07 .07
 
-docs/intervals.md has what it costs at 16 prompts, and the lowest coverage of all five sizes, 16 among them.
+docs/intervals.md has what it costs at 16 prompts, and the lowest coverage of all five sizes, 16 among them. Where a
+figure is the mean of several training seeds, intervals hold these too: figures/training_seeds.py.
 
 "1 in 8 fails": shares of 25 pictures at rates of .96 and .04. "0 or 1": prompts that fail wholly at that rate. Files:
 prompts of LiVO's and the concept vectors' score files of the miniature.
@@ -47,11 +48,14 @@ wholly at one prompt in 8 or 20, in at most 2 (by the bootstrap in 31 at 8 promp
 difference that is the same at all prompts is called from .59 on at 8 prompts, .20 at 20, .11 at 36, .02 at 200.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from evaluation.figures.training_seeds import below, seed_reach
 
 Array: TypeAlias = NDArray[np.float64]
 RESAMPLES = 10_000
@@ -93,6 +97,7 @@ def mean_interval(
     *,
     level: float = 0.95,
     bounds: tuple[float, float] = (0.0, 1.0),
+    seeds: Sequence[float] = (),
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Interval:
@@ -102,6 +107,7 @@ def mean_interval(
         values: (n,) one figure a prompt, n ≥ 1.
         level: confidence.
         bounds: what a prompt's figure can be; where one is infinite the interval is the bootstrap's, cut at the other.
+        seeds: where each value is the mean of several training seeds, the mean over prompts of each seed.
         seed: of the weights or resamples; the same values always give the same interval.
         resamples: how many, even.
 
@@ -120,8 +126,10 @@ def mean_interval(
     else:
         t_low, t_high = np.quantile(_bootstrap_t(values - mean, se, resamples, seed), [tail, 1 - tail]) * WIDER
         low, high = mean - t_high * se, mean - t_low * se
+    of_seeds = seed_reach([seeds], tail)
+    low, high = float(below(mean, low, of_seeds)), -float(below(-mean, -high, of_seeds))
     # cut at the bounds; and Gaffke's are on both sides of the mean but for rounding
-    return Interval(mean, max(bounds[0], min(mean, float(low))), min(bounds[1], max(mean, float(high))))
+    return Interval(mean, max(bounds[0], min(mean, low)), min(bounds[1], max(mean, high)))
 
 
 def paired_difference(
@@ -129,6 +137,7 @@ def paired_difference(
     others: ArrayLike,
     *,
     bounds: tuple[float, float] = (-np.inf, np.inf),
+    seeds: Sequence[Sequence[float]] = (),
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Difference:
@@ -138,6 +147,7 @@ def paired_difference(
         values: (n,) figures, n ≥ 1.
         others: (n,) figures of the same prompts in the same order, or one number that is known.
         bounds: what each figure can be; where one is infinite the interval is the bootstrap's.
+        seeds: as in `mean_interval`, for either method that has them; the seeds of two methods are no pairs.
         seed, resamples: as in `mean_interval`.
 
     Differences that are all the same, of figures without bounds, have no limits.
@@ -150,16 +160,21 @@ def paired_difference(
     mean, se = _mean_and_error(differences)
     if len(differences) > 1 and np.isfinite(bounds).all():
         least, most = bounds if np.ndim(others) else (others, others)
-        lows, highs = _weighted_means(differences, (bounds[0] - most, bounds[1] - least), resamples, seed)
+        ends = (bounds[0] - most, bounds[1] - least)
+        lows, highs = _weighted_means(differences, ends, resamples, seed)
+        of_seeds = seed_reach(seeds, np.arange(len(lows)) / len(lows))
+        lows = below(mean, np.sort(lows), of_seeds).clip(ends[0])
+        highs = -below(-mean, np.sort(-highs), of_seeds).clip(-ends[1])
         low, high = _limits(lows, highs, 0.025)
         p = 2 * float(np.mean(lows <= 0 if mean > 0 else highs >= 0)) if mean else 1.0
     elif se == 0:
         return Difference(mean, None, None, 0.5)
     else:
-        t = np.abs(_bootstrap_t(differences - mean, se, resamples, seed))
-        p = float(np.mean(t >= abs(mean) / (WIDER * se)))
+        t = np.sort(np.abs(_bootstrap_t(differences - mean, se, resamples, seed)))
+        reaches = np.hypot(t * WIDER * se, seed_reach(seeds, (1 - np.arange(1, resamples + 1) / resamples) / 2))
+        p = float(np.mean(reaches >= abs(mean)))
         # an order statistic, not interpolated: so p ≤ .05 exactly where the interval leaves 0 out
-        reach = float(np.quantile(t, 0.95, method="inverted_cdf")) * WIDER * se
+        reach = float(np.quantile(reaches, 0.95, method="inverted_cdf"))
         low, high = mean - reach, mean + reach
     p = min(p, 1.0)
     return Difference(mean, low, high, 1 - p / 2 if mean > 0 else p / 2)
