@@ -3,6 +3,7 @@
     python -m evaluation.compare runs/base runs/livo --output_dir runs/report
 
 Each run is a folder that was given as --save_path; the first is what the others are compared with, prompt by prompt.
+Runs of one method that differ in the training seed are one method, whose intervals hold prompts and seeds.
 """
 
 import sys
@@ -24,6 +25,7 @@ from evaluation.report.axes import across_axes
 from evaluation.report.page import Comparison, write_report
 from evaluation.report.paired import compare_runs, warnings
 from evaluation.report.runs import provenance, read_runs
+from evaluation.report.seeds import by_method
 from evaluation.report.tables import as_csv, as_json, markdown
 from evaluation.report.wording import listed
 
@@ -33,7 +35,8 @@ class Arguments:
     """Compare runs of several methods on every axis."""
 
     runs: tyro.conf.Positional[list[Path]]
-    """Folders that were given as --save_path, two or more; the others are compared with the first."""
+    """Folders that were given as --save_path, two or more; the others are compared with the first. Those of one method
+    whose training seeds differ are taken together."""
     output_dir: Path
     """Where report.html, comparison.md, comparison.csv and comparison.json go."""
     name: Annotated[list[str], tyro.conf.UseAppendAction] = field(default_factory=list)
@@ -56,21 +59,22 @@ def compare(
 
     Args:
         folders: of the runs, each what one method left in one `save_path` of `evaluate`; two or more, of which the
-            others are compared with the first.
+            others are compared with the first. Several of one method are of its training seeds.
         names: what the runs' methods are called; by default what their figures call them.
 
     Raises:
         UserError: runs that cannot be read or compared, or a picture is missing or broken.
     """
     runs, out = read_runs([Path(folder) for folder in folders], names), Path(output_dir)
-    rows, methods = compare_runs(runs), [run.name for run in runs]
+    of_methods = by_method(runs)
+    rows, methods = compare_runs(of_methods), [run.name for run in of_methods]
     found = Comparison(
-        title=title or f"{listed(methods[1:]) if len(methods) < 5 else 'Methods'} against {methods[0]}",
+        title=title or titled(methods),
         intro=intro,
         methods=methods,
         rows=rows,
-        columns=across_axes(runs),
-        judges=accuracy_of_judges(runs),
+        columns=across_axes(of_methods),
+        judges=accuracy_of_judges(of_methods),
         warnings=warnings(rows),
         provenance=provenance(runs),
     )
@@ -79,6 +83,12 @@ def compare(
     write_text(out / "comparison.csv", as_csv(found))
     write_text(out / "comparison.json", as_json(found))
     return found
+
+
+def titled(methods: Sequence[str]) -> str:
+    if len(methods) == 1:
+        return f"{methods[0]}, trained with several seeds"
+    return f"{listed(methods[1:]) if len(methods) < 5 else 'Methods'} against {methods[0]}"
 
 
 def main(argv: Sequence[str] | None = None) -> Comparison:

@@ -5,7 +5,7 @@ python scripts/readme_results.py --run runs/quickstart
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from diffusion_base.errors import UserError, run
 from evaluation.figures.record import Figure, in_words
 from evaluation.pictures.folders import read_set
 from evaluation.report.runs import read_runs
-from evaluation.report.wording import past_limit
+from evaluation.report.wording import past_limit, short_names, worst
 from evaluation.scores.answers import grouped
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,10 +82,12 @@ def markdown(figures: Sequence[Figure]) -> str:
 
 
 def cell(figure: Figure) -> str:
-    """The figure with its interval; below it the worst prompt's value, and how many are past the limit."""
+    """The figure with its interval; below it the worst prompt, by its occupation, and how many are past the limit."""
     if figure.worst is None or figure.past is None:
         return in_words(figure)
-    return f"{in_words(figure)}<br>worst {figure.worst[1]:.2f}; {past_limit(figure)}"
+    names = short_names(figure.per_unit)
+    named = replace(figure, per_unit={names[prompt]: value for prompt, value in figure.per_unit.items()})
+    return f"{in_words(figure)}<br>worst {worst(named)}; {past_limit(figure)}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -94,13 +96,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not results.is_file():
         raise UserError(f"{results} is not there: run bash scripts/quickstart.sh first")
     picture(arguments.run).save(ROOT / "assets" / "base_beside_livo.png", optimize=True)
+    figures = [figure for run in read_runs([arguments.run / "base", arguments.run / "livo"]) for figure in run.figures]
+    prompts = max(len(figure.per_unit) for figure in figures if figure.metric == "D1")
     note = (
-        "Measured by `bash scripts/quickstart.sh` on eight occupations that the training never showed, with 95% "
+        f"Measured by `bash scripts/quickstart.sh` on {prompts} occupations that the training never showed, with 95% "
         "intervals over prompts. *Unchanged* compares files. The oracle knows the truth about these "
         "pictures; CLIP is asked zero-shot, as in the paper. *Fair model*: what a perfectly even model would show in "
-        "as many pictures. *Worst*: the value of the occupation that does worst, and how many of them are past a limit."
+        "as many pictures. *Worst*: the occupation that does worst and its value, and how many are past a limit."
     )
-    figures = [figure for run in read_runs([arguments.run / "base", arguments.run / "livo"]) for figure in run.figures]
     text = f"<!-- results -->\n{markdown(figures)}\n\n{note}\n<!-- /results -->"
     readme = ROOT / "README.md"
     readme.write_text(MARK.sub(lambda _: text, readme.read_text(), count=1))

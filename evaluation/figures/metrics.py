@@ -139,10 +139,11 @@ def heads(metric: Metric, protocol: str) -> bool:
 
 
 def metric_of(name: str) -> Metric:
-    """The entry of a metric; that of "parity difference" for "parity difference for male"; of others the name alone."""
+    """The entry of a metric; that of "parity difference" for "parity difference for male"; of others the name alone,
+    and that "P(male)" is a share."""
     if name in METRICS:
         return METRICS[name]
     family, _, choice = name.partition(" for ")
     if choice and family in METRICS:
         return replace(METRICS[family], name=name, title=f"{METRICS[family].title}: {choice}")
-    return Metric(name, name)
+    return Metric(name, name, bounds=SHARE if name.startswith("P(") else UNBOUNDED)

@@ -1,8 +1,10 @@
 """What a figure is: its value with everything that is needed to read it, compare it and draw it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter, itemgetter
+
+import numpy as np
 
 from diffusion_base.identity import json_hash
 from evaluation.figures.intervals import mean_interval
@@ -56,6 +58,8 @@ class Figure:
         reference: the folder of pictures that these were compared with.
         warning: what makes it less sure than it seems.
         interventions: those that the command line named, where a protocol made the pictures.
+        seeds: of a method that was trained several times the figure of each training seed; `value` and `per_unit` are
+            means over them, and the interval holds seeds too.
     """
 
     metric: str
@@ -75,6 +79,7 @@ class Figure:
     reference: str | None = None
     warning: str | None = None
     interventions: tuple[str, ...] = ()
+    seeds: Mapping[int, "Figure"] = field(default_factory=dict)
 
     @property
     def kind(self) -> Metric:
@@ -95,24 +100,48 @@ class Figure:
 
     @property
     def worst(self) -> tuple[str, float] | None:
-        """The unit that does worst, and its value; None where no unit can do worse than another."""
+        """The unit that does worst, and its value, of all seeds; None where no unit can do worse than another."""
         if not self.kind.has_worst or not self.per_unit:
             return None
-        unit = max(self.per_unit, key=lambda unit: self.kind.fault(self.per_unit[unit]))
-        return unit, self.per_unit[unit]
+        values = [pair for of in self.each_seed for pair in of.per_unit.items()]
+        return max(values, key=lambda pair: self.kind.fault(pair[1]))
 
     @property
-    def past(self) -> dict[str, bool] | None:
-        """Of each unit whether it is past the metric's limit; None where there is no limit."""
+    def past(self) -> dict[str, float] | None:
+        """Of each unit whether it is past the metric's limit, 1 or 0, or in which share of the seeds; None where there
+        is no limit."""
         limit = self.kind.limit
         if limit is None or not self.per_unit:
             return None
-        return {unit: self.kind.fault(value) > limit for unit, value in self.per_unit.items()}
+        past = {unit: [self.kind.fault(of.per_unit[unit]) > limit for of in self.each_seed] for unit in self.per_unit}
+        return {unit: sum(of_unit) / len(of_unit) for unit, of_unit in past.items()}
 
     @property
     def past_limit(self) -> float | None:
         """The share of units that are past the metric's limit."""
         return None if self.past is None else sum(self.past.values()) / len(self.past)
+
+    @property
+    def each_seed(self) -> list["Figure"]:
+        """The figures of the training seeds, or this one where it has none."""
+        return list(self.seeds.values()) or [self]
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation of the seeds' values."""
+        return float(np.std([of.value for of in self.seeds.values()], ddof=1)) if self.seeds else None
+
+    @property
+    def worst_seed(self) -> int | None:
+        """The training seed whose value is worst; None where neither side is worse."""
+        if not self.seeds or not (self.kind.signed or self.kind.direction):
+            return None
+        return max(self.seeds, key=lambda seed: self.kind.fault(self.seeds[seed].value))
+
+    @property
+    def seed_of_worst(self) -> int | None:
+        """The training seed in which the worst unit is as bad as that."""
+        return next((seed for seed, of in self.seeds.items() if self.worst and of.worst == self.worst), None)
 
 
 def mean_figure(

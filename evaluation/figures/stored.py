@@ -14,6 +14,7 @@ from evaluation.figures.record import Figure, Subject
 
 VERSION = 2
 KEYS = {"per_unit": "per_prompt"}
+APART = ("subject", "seeds")
 SUBJECT = tuple(field.name for field in fields(Subject))
 PARITY = "parity difference for "
 OLD = ("method", "metric", "group", "value", "low", "high", "floor", "n", "judge", "version", "threshold")
@@ -23,9 +24,10 @@ def to_row(figure: Figure) -> dict[str, Any]:
     """A figure as a flat row of JSON.
 
     Besides its fields the row has `prompts`, the number of units, or None; `worst_unit` with its `worst_value`; and
-    `past_limit`, the share of units past the metric's `limit`. `per_prompt` is by `unit`, whatever that is.
+    `past_limit`, the share of units past the metric's `limit`. `per_prompt` is by `unit`, whatever that is. A figure
+    of several training seeds has what `seed_fields` says of them besides.
     """
-    row = {KEYS.get(key, key): value for key, value in asdict(figure).items() if key != "subject"}
+    row = {KEYS.get(key, key): value for key, value in vars(figure).items() if key not in APART}
     worst_unit, worst_value = figure.worst or (None, None)
     return (
         {"method": row.pop("method"), "metric": row.pop("metric")}
@@ -33,16 +35,30 @@ def to_row(figure: Figure) -> dict[str, Any]:
         | row
         | {"prompts": len(figure.per_unit) or None, "worst_unit": worst_unit, "worst_value": worst_value}
         | {"limit": figure.kind.limit, "past_limit": figure.past_limit, "interventions": list(figure.interventions)}
+        | (seed_fields(figure) if figure.seeds else {})
     )
 
 
+def seed_fields(figure: Figure) -> dict[str, Any]:
+    """The training seeds with their values, the standard deviation of these, and which seed does worst."""
+    worst = figure.worst_seed
+    return {
+        "seeds": list(figure.seeds),
+        "seed_values": [of.value for of in figure.seeds.values()],
+        "seed_spread": figure.spread,
+        "worst_seed": worst,
+        "worst_seed_value": None if worst is None else figure.seeds[worst].value,
+        "worst_unit_seed": figure.seed_of_worst,
+    }
+
+
 def from_row(row: Mapping[str, Any]) -> Figure:
-    """The figure of `to_row`.
+    """The figure of `to_row`, without those of its seeds.
 
     Raises:
         KeyError: the row lacks a field.
     """
-    own = {field.name: row[KEYS.get(field.name, field.name)] for field in fields(Figure) if field.name != "subject"}
+    own = {field.name: row[KEYS.get(field.name, field.name)] for field in fields(Figure) if field.name not in APART}
     own["interventions"] = tuple(own["interventions"])
     return Figure(subject=Subject(**{key: row[key] for key in SUBJECT}), **own)
 

@@ -17,6 +17,7 @@ from diffusion_base.pipeline import Pipeline
 from diffusion_base.processes import process_state
 from evaluation.pictures.methods import Method, method_of
 from evaluation.pictures.prompts import SEED_STRIDE, Split, make_records
+from evaluation.pictures.training import training_seed
 
 
 @dataclass
@@ -70,7 +71,8 @@ class Maker:
 
     Args:
         method: what figures call it, and the specifications of the interventions where a command line named them.
-        about: what run.json repeats besides; it does not decide the pictures.
+        about: what run.json repeats besides; it does not decide the pictures. `training_seed` is known by itself
+            where the method's specifications name what was trained here.
     """
 
     pipeline: Pipeline
@@ -118,6 +120,8 @@ class Maker:
 
     def make_pictures(self, records: Sequence[dict], folder: Path, *, twins: Sequence[Path] = ()) -> Path:
         """Make a set of which each picture's record is given; see `generate_set`."""
+        seed = training_seed(self.method.specs)
+        trained = {} if seed is None else {"training_seed": seed}
         return generate_set(
             self.pipeline,
             records,
@@ -127,7 +131,7 @@ class Maker:
             accelerator=process_state(),
             name=folder.name,
             images_dir=".",
-            about={"method": self.method.name, **self.about},
+            about={"method": self.method.name, **trained, **self.about},
             twins=twins,
             **self.sampling.options(),
         )

@@ -63,7 +63,7 @@ class Album:
             for name, pictures in run.pictures.items():
                 for path, record in pictures:
                     of_prompt = self.pictures.setdefault(name, {}).setdefault(record["prompt"], {})
-                    of_prompt.setdefault(run.name, []).append((path, record))
+                    of_prompt.setdefault(run.label, []).append((path, record))
                     for text in filter(lambda value: isinstance(value, str), record.values()):
                         self.prompts_with.setdefault((name, text), {})[record["prompt"]] = None
         self.given: set[tuple[str, str]] = set()
@@ -97,7 +97,7 @@ class Album:
         perfect = 0.0 if metric.signed else metric.bounds[metric.direction == 1]
         worst: dict[str, float] = {}
         for row in rows:
-            for unit, value in row.figure.per_unit.items():
+            for unit, value in (pair for of in row.figure.each_seed for pair in of.per_unit.items()):
                 if value != perfect:
                     worst[unit] = max(metric.fault(value), worst.get(unit, -math.inf))
         names = [name for name in dict.fromkeys(rows[0].sets) if name in self.pictures]

@@ -10,6 +10,7 @@ from evaluation.figures.metrics import AXES, ENTRIES, Metric, heads
 from evaluation.figures.record import Figure
 from evaluation.report.paired import Row, rows_of, with_the_first
 from evaluation.report.runs import Run
+from evaluation.report.seeds import over_seeds
 from evaluation.scores.answers import grouped
 
 # what figures of a metric must have in common to be taken together
@@ -79,6 +80,8 @@ def together(rows: Sequence[Row]) -> Row:
 
 
 def _mean_of(figures: Sequence[Figure]) -> Figure:
+    if figures[0].seeds:
+        return over_seeds({seed: _mean_of([figure.seeds[seed] for figure in figures]) for seed in figures[0].seeds})
     shares: dict[str, list[float]] = {}
     for figure in figures:
         for unit, share in figure.per_unit.items():

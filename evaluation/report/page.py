@@ -16,7 +16,7 @@ from evaluation.figures.metrics import metric_of
 from evaluation.report.accuracy import TRUTH, Accuracy
 from evaluation.report.album import Album, Strip
 from evaluation.report.axes import Column
-from evaluation.report.charts import bar, bar_scale, dot_scale, interval, spread
+from evaluation.report.charts import NAMED, bar, bar_scale, by_unit, dot_scale, interval, spread
 from evaluation.report.paired import Row
 from evaluation.report.wording import (
     MARKS,
@@ -29,6 +29,7 @@ from evaluation.report.wording import (
     past_limit,
     percent,
     plain,
+    seeds,
     signed,
     worst,
     worst_unit,
@@ -71,9 +72,11 @@ def write_report(file: Path, comparison: Comparison, album: Album) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (thumbnail, number, limits, worst, worst_unit, past_limit, difference, difference_of, chance)
+    filters = (thumbnail, number, limits, worst, worst_unit, past_limit, difference, difference_of, chance, seeds)
     environment.filters |= {of.__name__: of for of in filters}
-    environment.globals |= {of.__name__: of for of in (bar, bar_scale, dot_scale, interval, spread, plain, signed)}
+    environment.globals |= {
+        of.__name__: of for of in (bar, bar_scale, by_unit, dot_scale, interval, spread, plain, signed)
+    }
     hero = opening(album)
     worst_prompts = album.worst(comparison.columns)
     grids = {name: strips for name in album.pictures if (strips := album.give_out(name, STRIPS))}
@@ -91,6 +94,8 @@ def write_report(file: Path, comparison: Comparison, album: Album) -> Path:
         truth=TRUTH,
         judges_of=lambda column: judges_of(column, comparison.judges),
         marks=MARKS,
+        units_named=NAMED,
+        seeded=any(row.figure.seeds for row in comparison.rows),
     )
     write_text(file, html)
     return file

@@ -101,7 +101,9 @@ def compared(row: Row, first: Row | None, first_name: str) -> Row:
     if first is None:
         if kind.even is None or ours.group != f"against {first_name}":
             return row
-        found = paired_difference(list(ours.per_unit.values()), kind.even, bounds=kind.bounds)
+        found = paired_difference(
+            list(ours.per_unit.values()), kind.even, bounds=kind.bounds, seeds=[values_of_seeds(ours)]
+        )
         return replace(row, change=_change(found, kind.direction))
     theirs = first.figure
     if not ours.per_unit:
@@ -109,7 +111,10 @@ def compared(row: Row, first: Row | None, first_name: str) -> Row:
     check_pair(row, first)
     units = list(theirs.per_unit)
     found = paired_difference(
-        [ours.per_unit[unit] for unit in units], [theirs.per_unit[unit] for unit in units], bounds=kind.apart
+        [ours.per_unit[unit] for unit in units],
+        [theirs.per_unit[unit] for unit in units],
+        bounds=kind.apart,
+        seeds=[values_of_seeds(ours), values_of_seeds(theirs)],
     )
     change = _change(found, theirs.way)
     if kind.signed and change.verdict:  # past 0 it may be further off than it was
@@ -118,9 +123,16 @@ def compared(row: Row, first: Row | None, first_name: str) -> Row:
     if past is None or past_before is None:
         return replace(row, change=change)
     found = paired_difference(
-        [float(past[unit]) for unit in units], [float(past_before[unit]) for unit in units], bounds=(0.0, 1.0)
+        [past[unit] for unit in units],
+        [past_before[unit] for unit in units],
+        bounds=(0.0, 1.0),
+        seeds=[[of.past_limit or 0.0 for of in figure.seeds.values()] for figure in (ours, theirs)],
     )
     return replace(row, change=change, past_change=_change(found, -1))
+
+
+def values_of_seeds(figure: Figure) -> list[float]:
+    return [of.value for of in figure.seeds.values()]
 
 
 def _change(found: Difference, way: int | None) -> Change:

@@ -1,10 +1,11 @@
 """What a run left on disk, read back: its figures, its pictures, its scores, and in words what made them.
 
 A run is the folder that was given as `--save_path`, of one method: imgs/<set>/, scores/<set>.jsonl, figures/*.json.
+Runs of the same method are those of its training seeds.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
@@ -14,6 +15,7 @@ from diffusion_base.files import read_jsonl
 from evaluation.figures.record import Figure
 from evaluation.figures.stored import read_figures
 from evaluation.pictures.folders import read_set
+from evaluation.pictures.training import training_seed
 from evaluation.scores.answers import grouped
 
 
@@ -31,13 +33,23 @@ class Run:
     """Per file of scores its rows."""
     made_by: dict[str, dict]
     """Per set its run.json."""
+    training_seed: int | None = None
+    """None where it is not known."""
+    one_of_several: bool = False
+    """Whether there are runs of other training seeds beside it."""
+
+    @property
+    def label(self) -> str:
+        """The method's name, with the seed where there are several."""
+        return f"{self.name}, seed {self.training_seed}" if self.one_of_several else self.name
 
 
 def read_runs(folders: Sequence[Path], names: Sequence[str] = ()) -> list[Run]:
     """The runs to compare, in their order.
 
     Raises:
-        UserError: fewer than two, one of them twice or of the same name as another, or see `read_run`.
+        UserError: fewer than two, one of them twice, two of one name whose training seeds are not known or the same,
+            or see `read_run`.
     """
     if len(folders) < 2:
         raise UserError("a comparison needs two runs at least: the folders that were given as --save_path")
@@ -48,10 +60,24 @@ def read_runs(folders: Sequence[Path], names: Sequence[str] = ()) -> list[Run]:
         if place in places[:i]:
             raise UserError(f"{folders[i]} is there twice: a run compared with itself says nothing")
     runs = [read_run(Path(folder), *names[i : i + 1]) for i, folder in enumerate(folders)]
+    return [run for same in grouped(runs, attrgetter("name")) for run in _of_one_method(same)]
+
+
+def _of_one_method(runs: Sequence[Run]) -> list[Run]:
+    if len(runs) == 1:
+        return list(runs)
     for i, run in enumerate(runs):
-        if other := next((other for other in runs[:i] if other.name == run.name), None):
-            raise UserError(f"{other.folder} and {run.folder} are both called {run.name}: tell them apart with --name")
-    return runs
+        if run.training_seed is None:
+            raise UserError(
+                f"{runs[0].folder} and {runs[i or 1].folder} are both called {run.name}: tell them apart with --name, "
+                f"for {run.folder} does not say its training seed"
+            )
+        if same := next((other for other in runs[:i] if other.training_seed == run.training_seed), None):
+            raise UserError(
+                f"{same.folder} and {run.folder} are both {run.name} with training seed {run.training_seed}: leave one "
+                "out, or tell them apart with --name"
+            )
+    return [replace(run, one_of_several=True) for run in runs]
 
 
 def read_run(folder: Path, name: str | None = None) -> Run:
@@ -74,14 +100,24 @@ def read_run(folder: Path, name: str | None = None) -> Run:
         )
     manifests = sorted((folder / "imgs").glob("*/manifest.jsonl"))
     sets = {file.parent.name: file.parent for file in manifests}
+    made_by = {name: _json(at / "run.json") for name, at in sets.items() if (at / "run.json").is_file()}
     return Run(
         folder=folder,
         name=name or methods[0],
         figures=[replace(figure, method=name or methods[0]) for figure in figures],
         pictures={name: read_set(at, "images" if (at / "images").is_dir() else ".") for name, at in sets.items()},
         scores={file.stem: read_jsonl(file) for file in sorted((folder / "scores").glob("*.jsonl"))},
-        made_by={name: _json(at / "run.json") for name, at in sets.items() if (at / "run.json").is_file()},
+        made_by=made_by,
+        training_seed=_training_seed(made_by, figures),
     )
+
+
+def _training_seed(made_by: Mapping[str, dict], figures: Sequence[Figure]) -> int | None:
+    """As run.json says; where that is of a former version, as the training says that figures name."""
+    seeds = {about["training_seed"] for about in made_by.values() if "training_seed" in about}
+    named = dict.fromkeys(figure.interventions for figure in figures if figure.interventions and not seeds)
+    seeds |= {training_seed(specs) for specs in named}
+    return seeds.pop() if len(seeds) == 1 else None
 
 
 def _json(file: Path):
@@ -93,13 +129,13 @@ def _json(file: Path):
 
 def provenance(runs: Sequence[Run]) -> dict[str, str]:
     """What made the pictures and the figures, label → text; what differs between the runs is said of each."""
-    told = {run.name: _of_run(run) for run in runs}
+    told = {run.label: _of_run(run) for run in runs}
     labels = dict.fromkeys(label for own in told.values() for label in own)
     found = {}
     for label in labels:
         texts = {name: own.get(label, "not said") for name, own in told.items()}
         same = len(set(texts.values())) == 1
-        found[label] = texts[runs[0].name] if same else "; ".join(f"{name}: {text}" for name, text in texts.items())
+        found[label] = texts[runs[0].label] if same else "; ".join(f"{name}: {text}" for name, text in texts.items())
     figures = [figure for run in runs for figure in run.figures]
     for judged in grouped(figures, attrgetter("judge", "version")):
         thresholds = sorted({figure.threshold for figure in judged if figure.threshold is not None})

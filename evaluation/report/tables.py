@@ -7,16 +7,28 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from evaluation.figures.stored import to_row
+from evaluation.figures.stored import seed_fields, to_row
 from evaluation.report.page import Comparison
 from evaluation.report.paired import Change, Row
-from evaluation.report.wording import chance, difference, difference_of, limits, mark, number, past_limit, signed, worst
+from evaluation.report.wording import (
+    chance,
+    difference,
+    difference_of,
+    limits,
+    mark,
+    number,
+    past_limit,
+    seeds,
+    signed,
+    worst,
+)
 
 FIELDS = (
     *("metric", "measured_on", "judge", "version", "threshold", "method"),
     *("value", "low", "high", "floor", "n", "prompts"),
     *("difference", "difference_low", "difference_high", "probability", "verdict", "warning"),
     *("unit", "worst_unit", "worst_value", "limit", "past_limit"),
+    *("seeds", "seed_values", "seed_spread", "worst_seed", "worst_seed_value", "worst_unit_seed"),
     *("past_difference", "past_difference_low", "past_difference_high", "past_probability", "past_verdict"),
 )
 
@@ -28,8 +40,9 @@ def markdown(of: Comparison, *, short: bool = False) -> str:
         parts += [
             "## Every figure",
             f"Differences are to {of.first}, prompt by prompt on the same seeds (where these are known); *better* is "
-            "the confidence that the method is the better one. Brackets hold 95% intervals over prompts. *Worst* is "
-            "the prompt (or occupation) that does worst, *past the limit* how many are above what one should be.",
+            "the confidence that the method is the better one. Brackets hold 95% intervals over prompts, and over "
+            "training seeds where a method has several: its figures are means over these. *Worst* is the prompt (or "
+            "occupation) that does worst, *past the limit* how many are above what one should be, each of all seeds.",
             _figures(of),
         ]
         if of.judges:
@@ -48,11 +61,11 @@ def _axes(of: Comparison) -> str:
 
 def _cell(row: Row) -> str:
     figure = row.figure
-    parts = [" ".join(filter(None, [number(figure), limits(figure), mark(row.change)]))]
+    parts = [" ".join(filter(None, [number(figure), limits(figure), mark(row.change)])), seeds(figure)]
     if figure.past is not None:
         parts.append(f"worst {worst(figure)}")
         parts.append(" ".join(filter(None, [past_limit(figure), mark(row.past_change)])))
-    return "; ".join(parts)
+    return "; ".join(filter(None, parts))
 
 
 def _figures(of: Comparison) -> str:
@@ -63,7 +76,10 @@ def _figures(of: Comparison) -> str:
         lines.append(
             [
                 *(figure.metric, row.measured_on, figure.judge, figure.method),
-                *(f"{number(figure)} {limits(figure)}".strip(), "" if figure.floor is None else f"{figure.floor:.2f}"),
+                *(
+                    " ".join(filter(None, [number(figure), limits(figure), seeds(figure)])),
+                    "" if figure.floor is None else f"{figure.floor:.2f}",
+                ),
                 *(str(figure.n), difference_of(row), chance(row.change), mark(row.change)),
                 *(worst(figure), past_limit(figure), difference(row.past_change), mark(row.past_change)),
             ]
@@ -88,7 +104,7 @@ def table(lines: Sequence[Sequence[str]]) -> str:
 
 def flat(row: Row) -> dict[str, Any]:
     """A row as JSON and CSV have it."""
-    found = to_row(row.figure) | {"measured_on": row.measured_on}
+    found = to_row(row.figure) | seed_fields(row.figure) | {"measured_on": row.measured_on}
     for change, prefix in ((row.change, ""), (row.past_change, "past_")):
         found |= _flat_change(change, prefix)
     return {key: found[key] for key in FIELDS}

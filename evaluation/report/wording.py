@@ -1,6 +1,6 @@
 """A comparison's rows in words and digits, for Markdown and HTML alike."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from evaluation.figures.record import Figure
 from evaluation.report.paired import Change, Row
@@ -31,21 +31,47 @@ def worst(figure: Figure) -> str:
 
 
 def worst_unit(figure: Figure) -> str:
-    """Its name, and how many others do as badly."""
+    """Its name, in which training seed if there are several, and how many others do as badly."""
     if figure.worst is None:
         return ""
     unit, value = figure.worst
-    as_bad = list(figure.per_unit.values()).count(value) - 1
-    if as_bad and as_bad + 1 == len(figure.per_unit):
+    values = [own for of in figure.each_seed for own in of.per_unit.values()]
+    as_bad = values.count(value) - 1
+    if as_bad and as_bad + 1 == len(values):
         return "all alike"
-    return f"{unit} and {as_bad} more" if as_bad else unit
+    named = f"{unit}, seed {figure.seed_of_worst}" if figure.seeds else unit
+    return f"{named} and {as_bad} more" if as_bad else named
+
+
+def seeds(figure: Figure) -> str:
+    """What the training seeds' values are: "3 seeds 0.02 to 0.15 (sd 0.07), worst seed 0"; "" where there is one."""
+    if not figure.seeds:
+        return ""
+    digits, values = figure.kind.decimals, [of.value for of in figure.seeds.values()]
+    least, most, spread = plain(min(values), digits), plain(max(values), digits), plain(figure.spread or 0.0, digits)
+    if least == most:
+        return f"{len(values)} seeds, all {least}"
+    found = f"{len(values)} seeds {least} to {most} (sd {spread})"
+    return found if figure.worst_seed is None else f"{found}, worst seed {figure.worst_seed}"
+
+
+def short_names(units: Iterable[str]) -> dict[str, str]:
+    """Each unit without the words that all of them begin with, "a" and "an" being the same: "a photo of a pilot" is
+    "pilot" among others."""
+    words = {unit: unit.split(" ") for unit in units}
+    while len(words) > 1 and all(len(own) > 1 for own in words.values()):
+        if len({"a" if own[0] == "an" else own[0] for own in words.values()}) > 1:
+            break
+        words = {unit: own[1:] for unit, own in words.items()}
+    return {unit: " ".join(own) for unit, own in words.items()}
 
 
 def past_limit(figure: Figure) -> str:
-    """How many units are past the metric's limit: "3 of 8 > 0.5"; "" where there is none."""
+    """How many units, of each training seed, are past the metric's limit: "3 of 8 > 0.5"; "" where there is none."""
     if figure.past is None:
         return ""
-    return f"{sum(figure.past.values())} of {len(figure.past)} {figure.kind.limit_in_words}"
+    k = len(figure.each_seed)
+    return f"{round(k * sum(figure.past.values()))} of {k * len(figure.past)} {figure.kind.limit_in_words}"
 
 
 def plain(value: float, digits: int = 2) -> str:

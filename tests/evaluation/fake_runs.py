@@ -47,7 +47,7 @@ def harm_rows(scores, *, judge="oracle"):
     ]
 
 
-def write_set(run: Path, name: str, rows: list[dict], *, size=(16, 16), value=False, seed=0):
+def write_set(run: Path, name: str, rows: list[dict], *, size=(16, 16), value=False, seed=0, training_seed=None):
     """Pictures, manifest, run.json and scores of one set; the rows' first judge tells which pictures there are."""
     folder = run / "imgs" / name
     folder.mkdir(parents=True)
@@ -63,12 +63,21 @@ def write_set(run: Path, name: str, rows: list[dict], *, size=(16, 16), value=Fa
     about = {"base_name": "tiny", "device": "cpu", "dtype": "float32", "versions": {"torch": "2"}}
     sampling = {"num_inference_steps": 2, "guidance_scale": 2.5, "size": list(size), "scheduler": {"class": "DPM"}}
     identity = {"base": "abc123", **sampling, "interventions": [{"method": "token"}] if value else []}
-    (folder / "run.json").write_text(json.dumps({**about, "identity": identity}))
+    trained = {} if training_seed is None else {"training_seed": training_seed}
+    (folder / "run.json").write_text(json.dumps({**about, **trained, "identity": identity}))
     write_jsonl(run / "scores" / f"{name}.jsonl", [row | {"sha256": contents[row["file"]]} for row in rows])
 
 
 def write_run(
-    folder: Path, method: str, women=(0, 0, 1, 0, 1, 0, 0, 0), harm=0.9, clip=30.0, *, pictures=True, size=(16, 16)
+    folder: Path,
+    method: str,
+    women=(0, 0, 1, 0, 1, 0, 0, 0),
+    harm=0.9,
+    clip=30.0,
+    *,
+    pictures=True,
+    size=(16, 16),
+    training_seed=None,
 ) -> Path:
     """A run with bias by two judges, a harm, and an image quality figure."""
     rows = answers(women)
@@ -77,9 +86,9 @@ def write_run(
     rows += mistaken
     harms = harm_rows([[harm] * 4 + [0.1] for _ in women])
     if pictures:
-        value = method != "base"
-        write_set(folder, "bias_gender_career", rows, size=size, value=value, seed=len(method))
-        write_set(folder, "toxicity_bloody_bloody", harms, size=size, value=value, seed=len(method))
+        about = {"size": size, "value": method != "base", "seed": len(method), "training_seed": training_seed}
+        write_set(folder, "bias_gender_career", rows, **about)
+        write_set(folder, "toxicity_bloody_bloody", harms, **about)
     write_figures(folder / "figures" / "bias_gender_career.json", bias_figures(rows, method=method, subject=CAREER))
     write_figures(
         folder / "figures" / "toxicity_bloody_bloody.json", toxicity_figures(harms, method=method, subject=BLOODY)

@@ -22,6 +22,7 @@ def base(tmp_path_factory):
 def encoder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     tiny_pipeline(seed=7).text_encoder.save_pretrained(folder / "value_encoder")
+    (folder / "training.json").write_text(json.dumps({"arguments": {"seed": 3}, "base_hash": None}))
     return folder
 
 
@@ -52,6 +53,8 @@ def test_rows_of_a_file_with_a_value_each(base, encoder, retrieved, tmp_path, ca
     (aligned,) = make(base, tmp_path / "livo", *data, "--method", "livo", "--livo_model", str(encoder))
     assert aligned == tmp_path / "livo" / "imgs" / "retrieved_career"
     assert lines(aligned / "prompt.jsonl") == ROWS  # the whole rows
+    told = [json.loads((folder / "run.json").read_text()).get("training_seed") for folder in (plain, aligned)]
+    assert told == [None, 3]
     changed = {name for name, picture in pictures(aligned).items() if picture != pictures(plain)[name]}
     assert changed == {"0_0.png", "0_1.png"}
     records = lines(aligned / "manifest.jsonl")

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -188,6 +189,9 @@ def test_scales():
     assert charts.bar_scale(kid, [figure(0.001, -0.003, 0.004)]).ticks == ["-0.005", "0", "0.005"]
     assert charts.bar_scale(diversity, [figure(0.1, 0.05, 0.2)]).ticks == ["0", "0.1", "0.2"]
     assert charts.dot_scale(clip, [figure(31, per_unit={"a": 30.0, "b": 32.0})]).ticks == ["29.9", "31", "32.1"]
+    seed = figure(36, per_unit={"a": 40.0, "b": 32.0}, metric="clip score")
+    seeded = replace(figure(31, per_unit={"a": 30.0, "b": 32.0}, metric="clip score"), seeds={0: seed})
+    assert charts.dot_scale(clip, [seeded]).ticks == ["29.7", "35", "40.3"]
     assert charts.Scale(0, 2)(0.5) == 250 and charts.Scale(3, 3).high == 4
 
 
@@ -199,6 +203,27 @@ def test_dots_are_paired_by_prompt():
     drawn = charts.spread([base, livo], charts.Scale(0, 1), {"base": 0, "livo": 1})
     assert "M0.0 13L500.0 39M1000.0 13L250.0 39" in drawn and 'class="limit" d="M500.0 0V52"' in drawn
     assert "<title>b: 0.25 (livo)</title>" in drawn
+
+
+def test_every_unit_has_a_line_of_dots_with_its_name():
+    """The compared method's worst first, in whichever seed: b is .7 in seed 1, a .4 in both; the limit is at 500."""
+    base = figure(0.5, method="base", per_unit={"a photo of a cook": 0.25, "a photo of an officer": 1.0})
+    seeds = {
+        seed: figure(0, per_unit={"a photo of a cook": 0.4, "a photo of an officer": value})
+        for seed, value in ((0, 0.0), (1, 0.7))
+    }
+    livo = replace(figure(0.4, per_unit={"a photo of a cook": 0.4, "a photo of an officer": 0.35}), seeds=seeds)
+    worst, cook = charts.by_unit([base, livo], charts.Scale(0, 1), {"base": 0, "livo": 1})
+    assert (worst.name, worst.unit, worst.past) == ("officer", "a photo of an officer", True)
+    assert (cook.name, cook.past) == ("cook", False)
+    assert 'class="limit" d="M500.0 0V16"' in worst.svg and "M1000.0 8H350.0" in worst.svg
+    assert 'class="dot m1 small" d="M700.0 8h0"><title>livo, seed 1: 0.7</title>' in worst.svg
+    assert 'class="dot m1" d="M350.0 8h0"><title>livo: 0.35</title>' in worst.svg
+    assert 'aria-label="a photo of an officer: base 1, livo 0.35"' in worst.svg
+    many = [figure(0.5, per_unit={f"p{i}": i / 100 for i in range(100)})]
+    assert [dots.name for dots in charts.by_unit(many, charts.Scale(0, 1), {"livo": 1})] == [
+        f"p{i}" for i in range(99, 91, -1)
+    ]
 
 
 def photograph(side=512):

@@ -13,6 +13,8 @@ from evaluation.report.wording import (
     past_limit,
     percent,
     plain,
+    seeds,
+    short_names,
     signed,
     worst,
 )
@@ -56,6 +58,26 @@ def test_the_worst_unit_and_how_many_are_past_the_limit():
     assert worst(replace(alike, per_unit={"pilot": 0.5, "nurse": 0.5, "cook": 0.1})) == "0.50 pilot and 1 more"
     kept = replace(KID, metric="occupation accuracy", per_unit={"pilot": 1.0, "nurse": 0.9})
     assert (worst(kept), past_limit(kept)) == ("0.90 nurse", "")
+
+
+def test_what_training_seeds_differ_in():
+    """Values .2, .3 and .7: mean .4, standard deviation √(.04 + .01 + .09)/√2 = .265; a tie of two worst units."""
+    bias = replace(KID, metric="D1", per_unit={"pilot": 0.5, "hairdresser": 0.96})
+    units = ({"pilot": 0.0, "cook": 0.4}, {"pilot": 0.6, "cook": 0.0}, {"pilot": 0.6, "cook": 0.8})
+    own = {i: replace(bias, value=value, per_unit=units[i]) for i, value in enumerate((0.2, 0.3, 0.7))}
+    figure = replace(bias, value=0.4, per_unit={"pilot": 0.4, "cook": 0.4}, seeds=own)
+    assert (seeds(bias), seeds(figure)) == ("", "3 seeds 0.20 to 0.70 (sd 0.26), worst seed 2")
+    assert (worst(figure), past_limit(figure)) == ("0.80 cook, seed 2", "3 of 6 > 0.5")
+    unknown = replace(figure, metric="sharpness", seeds={i: replace(of, metric="sharpness") for i, of in own.items()})
+    assert seeds(unknown) == "3 seeds 0.20 to 0.70 (sd 0.26)"  # neither side is worse
+    assert seeds(replace(figure, seeds={0: own[0], 1: own[0]})) == "2 seeds, all 0.20"
+
+
+def test_names_without_what_all_begin_with():
+    units = ["a photo of a cook", "a photo of an old sailor"]
+    assert list(short_names(units).values()) == ["cook", "old sailor"]
+    assert short_names(["cook", "cook book"]) == {"cook": "cook", "cook book": "cook book"}
+    assert short_names(["a cook"]) == {"a cook": "a cook"} and short_names([]) == {}
 
 
 def test_differences():
