@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from concept_vectors.vectors import NAME, did_you_mean
+from diffusion_base.combinations import NAME, did_you_mean
 from diffusion_base.errors import UserError
 from diffusion_base.identity import json_hash
 from diffusion_base.latents import LatentCache

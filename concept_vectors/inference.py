@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from concept_vectors.bottleneck import Schedule, added_to_mid_block, on_conditional_rows, progress
-from concept_vectors.vectors import ConceptVectors, as_map, load_vectors, parse_combination
-from diffusion_base.errors import UserError
+from concept_vectors.vectors import ConceptVectors, as_map, load_vectors
+from diffusion_base.combinations import parse_combination
+from diffusion_base.groups import Drawing
 from diffusion_base.identity import tensor_hash
 from diffusion_base.intervention import Context, Intervention, Wrapped, check_strengths
-from diffusion_base.noising import per_sample_generator
 from diffusion_base.pipeline import Pipeline
 
 
@@ -79,16 +79,11 @@ class ConceptVector(Intervention):
 
 
 class FairGroup(Intervention):
-    """Give each picture one member of a group, e.g. man or woman.
-
-    A record's "concepts", a list of names, decides where a member's is among them. Else the member is drawn from the
-    picture's own seed, so that it is the same whatever is made beside it.
+    """Give each picture one member of a group, e.g. man or woman; see `Drawing` for which.
 
     Args:
         members: what the pictures get.
-        proportions: share of pictures for each member; None is equal shares.
-        dealt: deal the members out in these proportions instead of drawing them: prompt by prompt, and each prompt's
-            pictures in their order, so that the numbers are as even as they can be in all and for each prompt.
+        proportions, dealt: as in `Drawing`.
         strength: times the members' own.
 
     Raises:
@@ -104,39 +99,14 @@ class FairGroup(Intervention):
         strength: float = 1.0,
     ):
         check_strengths(strength=strength)
-        names = [member.name for member in members]
-        if not names:
-            raise UserError("a group needs members, e.g. man and woman")
-        shares = [1 / len(names)] * len(names) if proportions is None else list(proportions)
-        if len(shares) != len(names) or min(shares) < 0 or not abs(sum(shares) - 1) <= 1e-6:  # NaN is neither
-            raise UserError(
-                f"the proportions {', '.join(f'{share:g}' for share in shares)} must be {len(names)} numbers, one for "
-                f"each of {', '.join(names)}, and sum to 1"
-            )
-        self.members, self.names, self.proportions = list(members), names, shares
-        self.dealt, self.strength = dealt, strength
-        self.dealt_out: dict[tuple[str, int], int] = {}  # (prompt, seed) → number of the member
+        self.drawing = Drawing([member.name for member in members], proportions=proportions, dealt=dealt)
+        self.members, self.strength = list(members), strength
 
     def begin(self, context: Context) -> None:
-        first = {prompt: i for i, prompt in enumerate(dict.fromkeys(context.prompts))}
-        pictures = dict.fromkeys(zip(context.prompts, context.seeds, strict=True))
-        in_order = sorted(pictures, key=lambda picture: first[picture[0]])
-        self.dealt_out = dict(zip(in_order, deal(self.proportions, len(in_order)), strict=True))
-
-    def member(self, prompt: str, seed: int, record: dict) -> int:
-        """Which member a picture gets."""
-        if named := [name for name in record.get("concepts", ()) if name in self.names]:
-            return self.names.index(named[0])
-        if self.dealt:
-            return self.dealt_out[prompt, seed]
-        # by the names, so that what two groups draw for one picture is independent
-        generator = per_sample_generator(seed, 0, 0, f"fair group {', '.join(self.names)}")
-        draw = torch.rand((), generator=generator).item()
-        return sum(draw >= bound for bound in torch.tensor(self.proportions).cumsum(0).tolist()[:-1])
+        self.drawing.begin(context)
 
     def hook(self, context: Context, denoiser: torch.nn.Module) -> AbstractContextManager:
-        pictures = zip(context.prompts, context.seeds, context.records, strict=True)
-        chosen = torch.tensor([self.member(*picture) for picture in pictures], device=context.pipeline.device)
+        chosen = torch.tensor(self.drawing.members(context), device=context.pipeline.device)
 
         def addition(hidden: Tensor) -> Tensor:
             each = torch.broadcast_tensors(*(member.at_this_step(context) for member in self.members))
@@ -148,8 +118,7 @@ class FairGroup(Intervention):
         return {
             "method": "concept_vectors",
             "group": [member.describe() for member in self.members],
-            "proportions": self.proportions,
-            "dealt": self.dealt,
+            **self.drawing.describe(),
             "strength": self.strength,
         }
 
@@ -176,14 +145,3 @@ class TwoTrajectories(Wrapped):
 
     def describe(self) -> dict:
         return self.inner.describe() | {"two_trajectories": True}
-
-
-def deal(proportions: Sequence[float], count: int) -> list[int]:
-    """Members for pictures in a row: at every moment the number of each is as near its share as it can be."""
-    given = [0] * len(proportions)
-    dealt = []
-    for number in range(1, count + 1):
-        owed = [round(share * number - have, 9) for share, have in zip(proportions, given, strict=True)]
-        dealt.append(owed.index(max(owed)))
-        given[dealt[-1]] += 1
-    return dealt

@@ -159,7 +159,7 @@ class ResponsibleText(Intervention):
 
     def hook(self, context: Context, denoiser: torch.nn.Module) -> AbstractContextManager:
         pictures = list(zip(context.prompts, context.seeds, context.records, strict=True))
-        given = [[g.members[g.member(*picture)] for g in self.asked(picture[0])] for picture in pictures]
+        given = [[g.members[g.drawing.member(*picture)] for g in self.asked(picture[0])] for picture in pictures]
 
         def addition(hidden: Tensor) -> Tensor:
             nothing = torch.zeros(hidden.shape[1], 1, 1, device=hidden.device)

@@ -26,7 +26,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from concept_vectors.vectors import NAME, did_you_mean
+from diffusion_base.combinations import NAME, did_you_mean
 from diffusion_base.errors import UserError
 
 EXAMPLE = "woman: {prompt: a woman, without: a person}"

@@ -1,13 +1,11 @@
-"""Files of concept vectors, and weighted sums of them by name.
+"""Files of concept vectors.
 
 A file is safetensors: one tensor a concept, under the concept's name, of the mid block's full shape (C, h, w) or one
 number a channel (C,). Its metadata is a JSON object under "concept_vectors": the base's hash (none for weights from
 elsewhere), the width of its text conditioning, and facts of the training.
 """
 
-import difflib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from diffusion_base.combinations import did_you_mean
 from diffusion_base.errors import UserError
 from diffusion_base.identity import learned_elsewhere
 from diffusion_base.intervention import check_strengths
@@ -26,8 +25,6 @@ from diffusion_base.pipeline import Pipeline
 FILE = "concept_vectors.safetensors"
 METADATA = "concept_vectors"
 LEGACY = (".pth", ".pt", ".bin")
-NAME = r"\w[\w-]*"
-TERM = re.compile(rf"(?P<minus>-)?(?:(?P<weight>\d+\.?\d*|\.\d+)\*)?(?P<name>{NAME})")
 
 
 @dataclass(frozen=True)
@@ -166,34 +163,6 @@ def mid_block_shape(unet) -> tuple[int, int, int]:
     for _ in config.down_block_types[1:]:  # a strided convolution between every two blocks
         h, w = -(-h // 2), -(-w // 2)
     return config.block_out_channels[-1], h, w
-
-
-def parse_combination(text: str) -> dict[str, float]:
-    """The weights in "0.7*woman + anti_bloody - 0.5*old"; a term without a weight counts once.
-
-    In a command line's spec a plus arrives as a space, so spaces alone separate terms too.
-
-    Raises:
-        UserError: not of that form.
-    """
-    tight = re.sub(r"\s*\*\s*", "*", re.sub(r"-\s+", "-", text.strip()))
-    weights: dict[str, float] = {}
-    for part in re.split(r"[\s+]+", tight):
-        term = TERM.fullmatch(part)
-        if term is None:
-            raise UserError(f"{text!r}: {part!r} is not a concept or weight*concept, such as 0.7*woman")
-        weight = float(term["weight"] or 1) * (-1 if term["minus"] else 1)
-        weights[term["name"]] = weights.get(term["name"], 0.0) + weight
-    return weights
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: the nearest one, and all there are."""
-    known = sorted(known)
-    lower = {other.lower(): other for other in known}
-    nearest = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
-    suggestion = f"; did you mean {lower[nearest[0]]!r}?" if nearest else ";"
-    return f"{suggestion} There are: {', '.join(known)}"
 
 
 def as_map(vector: Tensor) -> Tensor:

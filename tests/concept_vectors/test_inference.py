@@ -10,11 +10,12 @@ from diffusers import DDIMScheduler
 from PIL import Image
 
 from concept_vectors.bottleneck import Schedule
-from concept_vectors.inference import ConceptVector, FairGroup, TwoTrajectories, deal
+from concept_vectors.inference import ConceptVector, FairGroup, TwoTrajectories
 from concept_vectors.responsible_text import ResponsibleText
 from diffusion_base.conditioning import encode_prompts
 from diffusion_base.errors import UserError
 from diffusion_base.generation import generate, generate_set
+from diffusion_base.groups import deal
 from diffusion_base.intervention import Intervention, load_intervention
 from tests.concept_vectors.vector_files import random_vectors, write_vectors
 from tests.tiny import tiny_pipeline
@@ -184,7 +185,7 @@ def fair(pipeline, vectors, *names, **options):
 
 def test_each_picture_is_its_members_whatever_is_made_beside_it(pipeline, vectors):
     group = fair(pipeline, vectors)
-    members = [group.member(prompt, seed, {}) for prompt, seed in zip(PROMPTS, SEEDS, strict=True)]
+    members = [group.drawing.member(prompt, seed, {}) for prompt, seed in zip(PROMPTS, SEEDS, strict=True)]
     assert set(members) == {0, 1}  # these seeds draw both
     of_each = [pixels(pipeline, [ConceptVector(vectors, name, pipeline=pipeline)]) for name in ("man", "woman")]
     for batch_size in (1, 2, 3):
@@ -197,7 +198,7 @@ def test_each_picture_is_its_members_whatever_is_made_beside_it(pipeline, vector
 def test_draws_are_fair_in_proportion_and_independent(pipeline, vectors):
     even, uneven = fair(pipeline, vectors), fair(pipeline, vectors, proportions=[0.2, 0.8])
     other = fair(pipeline, vectors, "man", "anti-bloody")
-    drawn = [[group.member("", seed, {}) for seed in range(1000)] for group in (even, uneven, other)]
+    drawn = [[group.drawing.member("", seed, {}) for seed in range(1000)] for group in (even, uneven, other)]
     assert 437 <= sum(drawn[0]) <= 563  # 4 standard deviations
     assert 749 <= sum(drawn[1]) <= 851
     assert 437 <= sum(a == b for a, b in zip(drawn[0], drawn[2], strict=True)) <= 563
@@ -223,7 +224,7 @@ def test_dealt_evenly_in_all_and_for_each_prompt(pipeline, vectors, batch_size):
 
         def edit_latents(self, context, latents):
             for picture in zip(context.prompts, context.seeds, context.records, strict=True):
-                seen[picture[:2]] = group.member(*picture)
+                seen[picture[:2]] = group.drawing.member(*picture)
             return latents
 
     generate(pipeline, prompts, range(10), [group, Witness()], **QUICK | {"batch_size": batch_size})
@@ -248,7 +249,7 @@ def test_a_resumed_set_deals_the_same(pipeline, vectors, tmp_path):
 def test_a_record_names_the_member(pipeline, vectors):
     group = fair(pipeline, vectors, dealt=True)
     records = [{"concepts": ["old", "woman"]}, {"concepts": ["man"]}, {"concepts": ["woman"]}]
-    named = [group.member("", 0, record) for record in records]
+    named = [group.drawing.member("", 0, record) for record in records]
     assert named == [1, 0, 1]
     shifts = added(pipeline, group, guidance_scale=1.0, records=records)
     expected = torch.stack([vectors.tensors["woman"], vectors.tensors["man"]])
@@ -314,8 +315,8 @@ def test_specs(pipeline, folder):
         load("concept=0.7*woman+anti-bloody").vector, 0.7 * vectors["woman"] + vectors["anti-bloody"]
     )
     group = load("group=man,0.5*woman+anti-bloody&proportions=0.3,0.7&dealt=true&strength=2")
-    assert (group.names, group.proportions) == (["man", "0.5*woman anti-bloody"], [0.3, 0.7])
-    assert group.dealt and group.strength == 2
+    assert (group.drawing.names, group.drawing.proportions) == (["man", "0.5*woman anti-bloody"], [0.3, 0.7])
+    assert group.drawing.dealt and group.strength == 2
     averaged = load("concept=man&two_trajectories=true")
     assert isinstance(averaged, TwoTrajectories) and averaged.inner.name == "man"
     described = [load(options).describe() for options in ("concept=man", "concept=woman", "group=man,woman")]

@@ -147,7 +147,7 @@ class NothingIsMade(Intervention):
 
 def test_what_the_vectors_lack_is_named(pipeline, tmp_path):
     text = load_intervention(f"concept_vectors:{write_vectors(tmp_path, pipeline)}?responsible_text=true", pipeline)
-    assert [group.names for group in text.asked("a fair-gender cook")] == [["man", "woman"]]
+    assert [group.drawing.names for group in text.asked("a fair-gender cook")] == [["man", "woman"]]
     with pytest.raises(UserError, match="asks for race concepts that .* lacks: light, brown, dark or whiterace"):
         text.asked("a cook of any race")
     with pytest.raises(UserError, match="asks for race concepts"):  # the second picture's, before the first is made

@@ -17,9 +17,9 @@ from concept_vectors.vectors import (
     check_fits,
     load_vectors,
     mid_block_shape,
-    parse_combination,
     read_vectors,
 )
+from diffusion_base.combinations import parse_combination
 from diffusion_base.errors import UserError
 from diffusion_base.identity import learned_elsewhere
 from diffusion_base.intervention import Context, load_intervention
