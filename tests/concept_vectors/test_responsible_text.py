@@ -164,7 +164,7 @@ def test_specs(pipeline, tmp_path):
     options = "responsible_text=true&rewrite=true&dealt=true&strength=0.5&schedule=falling"
     text = load_intervention(f"concept_vectors:{folder}?{options}", pipeline)
     assert text.rewrite and text.strength == 0.5 and len(text.groups) == 5
-    assert all(group.dealt and group.members[0].schedule.shape == "falling" for group in text.groups.values())
+    assert all(group.drawing.dealt and group.members[0].schedule.shape == "falling" for group in text.groups.values())
     for wrong in ("responsible_text=true&concept=man", "concept=man&rewrite=true"):
         with pytest.raises(UserError):
             load_intervention(f"concept_vectors:{folder}?{wrong}", pipeline)
