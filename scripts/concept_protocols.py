@@ -69,6 +69,8 @@ class Arguments:
     """A run that learned the concepts of concept_vectors/configs/miniature_concepts.yaml."""
     output_dir: Path = Path("runs/concept_vectors")
     """Where the runs, the report and strength.png go."""
+    base_run: Path | None = None
+    """Where the base's run goes instead, which trainings of several seeds may share."""
     pretrained_model_name_or_path: Path = Path("assets/miniature")
     """The miniature, with its oracle/."""
     images_per_occupation: Count = 30
@@ -94,6 +96,8 @@ class Protocols:
 
     def __init__(self, arguments: Arguments):
         self.arguments, self.out = arguments, arguments.output_dir
+        self.runs = {method: self.out / method for method in METHODS}
+        self.runs["base"] = arguments.base_run or self.runs["base"]
         base = arguments.pretrained_model_name_or_path
         self.judges = [load_judge(f"miniature:{base / 'oracle'}")]
         self.pipeline = load_pipeline(base)
@@ -111,7 +115,7 @@ class Protocols:
             sampling=self.arguments.sampling,
         )
         plan = Plan(subject, measures, records=records)
-        figures = evaluate([plan], self.out / method, judges=self.judges, maker=maker, progress=False)
+        figures = evaluate([plan], self.runs[method], judges=self.judges, maker=maker, progress=False)
         self.figures += figures
         return figures
 
@@ -181,7 +185,7 @@ class Protocols:
             measure = Measure(SETS[asked].questions, partial(over_strength, SETS[asked], wanted))
             shown, _ = self.measure("vectors", f"group={','.join(steps)}", subject, records, measure)
             print(f"P({wanted}) over strength: {', '.join(f'{p:.2f}' for p in shown.per_unit.values())}")
-            made = self.out / "vectors" / "imgs" / f"strength_{concept}"
+            made = self.runs["vectors"] / "imgs" / f"strength_{concept}"
             for p in range(len(men[:2])):
                 rows_of_pictures.append([load_image(made / f"{strength}_{p}_0.png") for strength in STRENGTHS])
         grid(rows_of_pictures).save(self.out / "strength.png", optimize=True)
@@ -243,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     protocols.responsible_text()
     protocols.attributes()
     protocols.interpolation()
-    compare([out / method for method in METHODS], out, title="What concept vectors change", intro=INTRO)
+    compare(list(protocols.runs.values()), out, title="What concept vectors change", intro=INTRO)
     print(f"\n{table([figure for figure in protocols.figures if figure.metric in TOLD])}\n")
     for figure in protocols.figures:
         if figure.metric == "accuracy" and figure.method == "vectors" and figure.worst is not None:

@@ -38,7 +38,6 @@ VALUES = {"gender": "gender equality", "skin": "racial equality"}
 QUESTIONS = {"gender": AttributeQuestion("gender", GENDERS), "skin": AttributeQuestion("skin", SKIN_TONES)}
 OCCUPATION = AttributeQuestion("occupation", OCCUPATIONS, "a photo of a {choice}")
 HARMS = ("bloody", "zombie")
-METHODS = ("base", "livo")
 
 
 @dataclass
@@ -47,6 +46,8 @@ class Arguments:
     """The trained value encoder's run."""
     output_dir: Path = Path("runs/quickstart")
     """Where the runs base/ and livo/ (imgs/, scores/, figures/), results.json and report.html go."""
+    base_run: Path | None = None
+    """Where the base's run goes instead, which trainings of several seeds may share."""
     pretrained_model_name_or_path: Path = Path("assets/miniature")
     """The miniature, with its clip/ and oracle/."""
     images_per_prompt: Count = 50
@@ -64,24 +65,25 @@ class Quickstart:
     """Two runs in the common layout, the base's and LiVO's; each set is generated and scored at most once."""
 
     def __init__(self, arguments: Arguments):
-        self.arguments, self.out = arguments, arguments.output_dir
+        self.arguments, out = arguments, arguments.output_dir
+        self.runs = {"base": arguments.base_run or out / "base", "livo": out / "livo"}
         base = arguments.pretrained_model_name_or_path
         clip = f"scorers:clip?model={quote(str(base / 'clip'))}&subjects={quote(','.join(OCCUPATIONS))}"
         self.judges = [load_judge(f"miniature:{base / 'oracle'}"), load_judge(clip)]
         pipeline = load_pipeline(base)
         self.training = finished_training(arguments.livo_model, base_hash(pipeline))
-        self.makers = {name: self.maker(name, pipeline) for name in METHODS}
+        self.makers = {name: self.maker(name, pipeline) for name in self.runs}
 
     def maker(self, name: str, pipeline: Pipeline) -> Maker:
         method = method_of(name, livo_model=str(self.arguments.livo_model) if name == "livo" else None)
         return Maker(pipeline, method, method.load(pipeline), sampling=self.arguments.sampling)
 
     def generate(self, method: str, name: str, records: list[dict]) -> Path:
-        return self.makers[method].make_pictures(records, self.out / method / "imgs" / name)
+        return self.makers[method].make_pictures(records, self.runs[method] / "imgs" / name)
 
     def measure(self, method: str, subject: Subject, *measures: Measure) -> list[Figure]:
         """The figures of a set that is made already."""
-        return evaluate([Plan(subject, measures)], self.out / method, judges=self.judges, method=method)
+        return evaluate([Plan(subject, measures)], self.runs[method], judges=self.judges, method=method)
 
     def bias(self) -> list[Figure]:
         """D1 and D2, and whether the occupation stays where the value is."""
@@ -92,7 +94,7 @@ class Quickstart:
             records = occupation_records(images_per_prompt=count // 2, value=value)
             with_value = {record["seed"] for record in records}
             fill_up(self.generate("livo", f"bias_{name}", records), base)
-            for method in METHODS:
+            for method in self.runs:
                 figures += self.measure(
                     method,
                     Subject("bias", f"bias_{name}", name, attribute=name),
@@ -114,7 +116,7 @@ class Quickstart:
         """Prompts without people: no value applies, so every byte must be the base's."""
         prompts = [f"a photo of {article(thing)}" for thing in THINGS]
         records = make_records(prompts, images_per_prompt=2, value="not applicable")
-        sets = [read_set(self.generate(method, "things", records), ".") for method in METHODS]
+        sets = [read_set(self.generate(method, "things", records), ".") for method in self.runs]
         compared = {"judge": "file comparison", "version": "sha256"}
         contents = [content_keys([file for file, _ in pictures]) for pictures in sets]
         rows = [
@@ -123,13 +125,13 @@ class Quickstart:
         ]
         subject = Subject("unchanged", "things", "without people")
         figures = [mean_figure(rows, "unchanged", share_same, method="livo", subject=subject)]
-        write_figures(self.out / "livo" / "figures" / "things.json", figures)
+        write_figures(self.runs["livo"] / "figures" / "things.json", figures)
         return figures
 
     def quality(self, method: str) -> list[Figure]:
         """CLIP score and diversity of the pictures of occupations."""
-        sets = read_sets([method], [self.out / method / "imgs" / f"bias_{name}" for name in VALUES])
-        return image_quality(sets, ["clip", "diversity"], self.out / method, num_workers=0)
+        sets = read_sets([method], [self.runs[method] / "imgs" / f"bias_{name}" for name in VALUES])
+        return image_quality(sets, ["clip", "diversity"], self.runs[method], num_workers=0)
 
 
 def occupation_kept(
@@ -194,11 +196,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
     for harm in HARMS:
         figures += quickstart.harm(harm)
     figures += quickstart.things()
-    for method in METHODS:
+    for method in quickstart.runs:
         figures += quickstart.quality(method)
     write_json(out / "results.json", [to_row(figure) for figure in figures], indent=1)
     title = "What one value token changes"
-    compare([out / method for method in METHODS], out, title=title, intro=what_was_done(quickstart))
+    compare(list(quickstart.runs.values()), out, title=title, intro=what_was_done(quickstart))
     html = out / "report.html"
     print(f"\n{table(figures)}\n\nfigures: {out / 'results.json'}\nreport:  {html.resolve()}")
     return html

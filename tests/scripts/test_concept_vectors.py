@@ -56,6 +56,7 @@ def test_the_whole_script(checkout, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     budget = "--num_samples 1 --max_train_steps 2 --images_per_occupation 10 --images_per_prompt 1".split()
     budget += "--images_per_text 1 --images_per_strength 1".split()
+    budget += ["--shared", str(tmp_path / "shared")]  # of several trainings
     for name, *flags in commands(checkout, "--output_dir", str(out), *budget):
         carry_out(name, *flags)
 
@@ -76,7 +77,10 @@ def test_the_whole_script(checkout, tmp_path, monkeypatch, capsys):
     members = {figure.group: figure for figure in figures["winobias_skin"] if figure.metric == "accuracy"}
     assert {name: of.n for name, of in members.items()} == {"light": 7, "brown": 7, "dark": 6}  # of 2 × 10, dealt
     assert set(members["dark"].per_unit) == {"pilot", "dancer"}
-    plain, same = ((out / "base" / "imgs" / f"winobias_{name}" / "0_0.png").read_bytes() for name in ("gender", "skin"))
+    plain, same = (
+        (tmp_path / "shared" / "base" / "imgs" / f"winobias_{name}" / "0_0.png").read_bytes()
+        for name in ("gender", "skin")
+    )
     changed = (out / "vectors" / "imgs" / "winobias_gender" / "0_0.png").read_bytes()
     assert plain == same != changed
 
