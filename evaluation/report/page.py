@@ -1,17 +1,12 @@
 """A comparison to one HTML file that needs nothing else: pictures inside, and no request to anywhere."""
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
-import jinja2
-from PIL import Image
-
-from diffusion_base.data import load_image
 from diffusion_base.files import write_text
+from diffusion_base.page.rendering import page_environment
 from evaluation.figures.metrics import metric_of
 from evaluation.report.accuracy import TRUTH, Accuracy
 from evaluation.report.album import Album, Strip
@@ -36,7 +31,6 @@ from evaluation.report.wording import (
 )
 from evaluation.scores.answers import grouped
 
-THUMBNAIL = 128  # pixels a side at most
 STRIPS = 4  # prompts of a set that are shown side by side, besides the worst
 PALETTE = 7
 
@@ -65,14 +59,8 @@ def write_report(file: Path, comparison: Comparison, album: Album) -> Path:
     Raises:
         UserError: a picture is missing or broken.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evaluation.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters = (thumbnail, number, limits, worst, worst_unit, past_limit, difference, difference_of, chance, seeds)
+    environment = page_environment("evaluation.report")
+    filters = (number, limits, worst, worst_unit, past_limit, difference, difference_of, chance, seeds)
     environment.filters |= {of.__name__: of for of in filters}
     environment.globals |= {
         of.__name__: of for of in (bar, bar_scale, by_unit, dot_scale, interval, spread, plain, signed)
@@ -82,6 +70,9 @@ def write_report(file: Path, comparison: Comparison, album: Album) -> Path:
     grids = {name: strips for name in album.pictures if (strips := album.give_out(name, STRIPS))}
     html = environment.get_template("report.html.jinja").render(
         of=comparison,
+        title=comparison.title,
+        intro=comparison.intro,
+        provenance=comparison.provenance,
         colours={method: i % PALETTE for i, method in enumerate(comparison.methods)},
         axes=grouped(comparison.columns, lambda column: column.metric.axis),
         changes={method: changes(comparison, method) for method in comparison.methods[1:]},
@@ -129,12 +120,3 @@ def judges_of(column: Column, judges: Sequence[Accuracy]) -> list[str]:
         f"{same[0].judge} is right about " + listed([f"{percent(one.accuracy)} of {one.method}’s" for one in same])
         for same in known
     ]
-
-
-def thumbnail(file: Path) -> str:
-    """The picture as a data URI, WebP, no larger than THUMBNAIL."""
-    image = load_image(file)
-    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    data = io.BytesIO()
-    image.save(data, "WEBP", quality=85, method=4)
-    return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()

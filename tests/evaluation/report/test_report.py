@@ -14,6 +14,7 @@ from PIL import Image
 
 from diffusion_base.errors import UserError
 from diffusion_base.files import write_jsonl
+from diffusion_base.page.rendering import THUMBNAIL, thumbnail
 from evaluation.compare import compare
 from evaluation.figures.from_scores import bias_figures
 from evaluation.figures.metrics import metric_of
@@ -23,7 +24,6 @@ from evaluation.pictures.prompts import make_records
 from evaluation.report import charts
 from evaluation.report.album import PICTURES, Album
 from evaluation.report.axes import across_axes
-from evaluation.report.page import THUMBNAIL, thumbnail
 from evaluation.report.runs import read_runs
 from tests.evaluation.browser import BROWSER, read_report
 from tests.evaluation.fake_runs import CAREER, answers, harm_rows, write_run, write_set
