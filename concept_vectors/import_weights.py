@@ -21,7 +21,7 @@ from concept_vectors.vectors import FILE, ConceptVectors
 from diffusion_base.arguments import parse
 from diffusion_base.errors import UserError, run
 from diffusion_base.files import disk_errors
-from scorers.files import read_state
+from diffusion_base.weights.files import read_state
 
 KEY = "controlnet.fc1.weight"
 CHANNELS = 1280  # of Stable Diffusion 1.x's mid block

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,8 @@ def model_version(model: "torch.nn.Module", words: Sequence[str] = ()) -> str:
 BLOCK = 8192
 # what this process knows of bases: by their weights' fingerprint, and by what former versions recorded of them
 _known: dict[str, str] = {}
+# id of a tensor that is put in for a while → the base's own in its place
+_own: "dict[int, torch.Tensor]" = {}
 
 
 def base_hash(pipeline: "Pipeline") -> str:
@@ -101,6 +104,34 @@ def remember_base(pipeline: "Pipeline", known_as: str) -> None:
     """From now on a base whose weights are exactly these is known by a hash that was taken before they were cast."""
     modules = modules_of(pipeline)
     _known[_fingerprint(modules)] = _known[weights_hash(modules)] = known_as
+
+
+@contextmanager
+def known_by(stand_ins: "Sequence[tuple[torch.Tensor, torch.Tensor]]") -> Iterator[None]:
+    """Inside, a base in which tensors stand for its own, (stand-in, own) each, is known by its own."""
+    _own.update({id(stand_in): _own.get(id(own), own) for stand_in, own in stand_ins})
+    try:
+        yield
+    finally:
+        for stand_in, _ in stand_ins:
+            del _own[id(stand_in)]
+
+
+def base_of_run(inside: Path) -> str | None:
+    """What the run or checkpoint that a file or folder lies in says of the base; None where it lies in neither.
+
+    Raises:
+        UserError: what it says is damaged.
+    """
+    run = inside.absolute().parent
+    file = next((file for file in (run / "training.json", run / "state.json") if file.is_file()), None)
+    if file is None:
+        return None
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        return facts["base_hash"] if file.name == "training.json" else facts["run"]["base_hash"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is damaged, so what {inside} was trained on is not known ({error!r})") from None
 
 
 def same_base(recorded: str | None, here: str) -> bool:
@@ -150,9 +181,9 @@ def learned_elsewhere(recorded: str | None, pipeline: "Pipeline", source: str, o
 
 def _tensors(modules: "dict[str, torch.nn.Module]") -> "list[tuple[str, torch.Tensor]]":
     return [
-        (f"{component}.{name}", tensor)
+        (f"{component}.{name}", _own.get(id(tensor), tensor))
         for component, module in modules.items()
-        for name, tensor in sorted(module.state_dict().items())
+        for name, tensor in sorted(module.state_dict(keep_vars=True).items())
     ]
 
 

@@ -7,8 +7,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from diffusion_base.identity import digest, model_version
+from diffusion_base.weights.files import read_state
 from scorers.clip import VIT_L14, CLIPScorer
-from scorers.files import fill, read_state
+from scorers.files import fill
 from scorers.reward_head import reward_head
 
 

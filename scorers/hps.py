@@ -8,9 +8,9 @@ Source: v1 is Wu et al., "Human Preference Score: Better Aligning Text-to-Image 
 from pathlib import Path
 
 from diffusion_base.errors import UserError
+from diffusion_base.weights.files import read_state
 from scorers.clip import VIT_L14
 from scorers.clip_layout import OPEN_CLIP_H14, OPENAI, Architecture, clip_model
-from scorers.files import read_state
 from scorers.similarity import SimilarityScorer, clip_folder, clip_scorer
 
 # by the width of the vision tower: what results call it, and how its file is to be read

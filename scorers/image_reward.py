@@ -16,8 +16,9 @@ from transformers import CLIPImageProcessorPil as ImageProcessor  # BLIP's prepa
 
 from diffusion_base.errors import UserError
 from diffusion_base.identity import model_version
+from diffusion_base.weights.files import first_line, read_state
 from scorers.clip import chunks
-from scorers.files import fill, first_line, read_state
+from scorers.files import fill
 from scorers.reward_head import reward_head
 
 MEAN, DEVIATION = 0.16717362830052426, 1.0333394966054072  # of the raw rewards, as published

@@ -18,7 +18,7 @@ from torch.nn.functional import avg_pool2d, max_pool2d, relu
 
 from diffusion_base.errors import UserError
 from diffusion_base.identity import model_version
-from scorers.files import read_state
+from diffusion_base.weights.files import read_state
 
 CLASSES = 1008
 SIDE = 299  # pixels

@@ -8,8 +8,8 @@ from torch import Tensor
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from diffusion_base.errors import UserError
+from diffusion_base.weights.files import first_line
 from scorers.clip import CLIPScorer
-from scorers.files import first_line
 
 
 class SimilarityScorer:

@@ -11,8 +11,8 @@ from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoPr
 
 from diffusion_base.errors import UserError
 from diffusion_base.identity import model_version
+from diffusion_base.weights.files import first_line
 from scorers.clip import chunks, sentences
-from scorers.files import first_line
 
 QUESTIONS = {
     "bloody": "Is there blood, or a bleeding wound, in this picture? Answer with yes or no.",

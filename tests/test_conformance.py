@@ -1,11 +1,16 @@
 """Every intervention of this repository keeps to what interventions must keep to."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
+import torch
 
 from concept_vectors.bottleneck import Schedule
 from concept_vectors.inference import ConceptVector, FairGroup, TwoTrajectories
 from concept_vectors.responsible_text import RULES, ResponsibleText
 from diffusion_base.conformance import check_conformance
+from diffusion_base.weights import PublishedWeights
 from tests.concept_vectors.vector_files import random_vectors
 from tests.tiny import tiny_pipeline
 from tests.value_encoder.test_inference import LookUp
@@ -15,6 +20,7 @@ from value_encoder.inference import ValueToken
 PIPELINE = tiny_pipeline()
 VECTORS = random_vectors(PIPELINE, concepts=("man", "woman", "light", "brown", "dark", "anti_bloody"))
 ENCODER = tiny_pipeline(seed=1).text_encoder  # as if trained
+FOLDER = tempfile.TemporaryDirectory()
 WORDS = ("a fair-gender nurse", "a cat", "a pilot without blood")
 SOME_VALUE = [{"value": "gender equality"}, {"value": None}, {"value": "racial equality", "value_applied": True}]
 
@@ -38,6 +44,27 @@ def token(value="gender equality", encoder=ENCODER, **options):
 def adaptive(**options):
     known = LookUp(nurse=("gender equality", "bias"), cat=(None,), blood=("bloody", "naked", "harm"))
     return AdaptiveValue(known, ENCODER, pipeline=PIPELINE, **options)
+
+
+def weights(*layers, **options):
+    """A part of another UNet."""
+    tuned, tensors = tiny_pipeline(seed=2).unet.state_dict(), {}
+    for layer in layers or ("mid_block.attentions.0.transformer_blocks.0.attn2.to_v",):
+        tensors[f"{layer}.weight"] = tuned[f"{layer}.weight"]
+    torch.save(tensors, file := Path(FOLDER.name) / f"{len(layers)}.pt")
+    return PublishedWeights(file, pipeline=PIPELINE, **options)
+
+
+def lora(**options):
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for layer in ("lora_unet_conv_out", "lora_te_text_model_encoder_layers_0_mlp_fc2"):
+        own = PIPELINE.unet.conv_out if "unet" in layer else PIPELINE.text_encoder.encoder.layers[0].mlp.fc2
+        out, *rest = own.weight.shape
+        tensors[f"{layer}.lora_down.weight"] = torch.randn(2, *rest, generator=generator)
+        tensors[f"{layer}.lora_up.weight"] = torch.randn(out, 2, *([1] * (len(rest) - 1)), generator=generator)
+    torch.save(tensors, file := Path(FOLDER.name) / "lora.pt")
+    return PublishedWeights(file, pipeline=PIPELINE, **options)
 
 
 CASES = {
@@ -80,6 +107,8 @@ CASES = {
         [lambda: adaptive(probability=0.5), lambda: adaptive(unpadded=True)],
         {"prompts": WORDS},
     ),
+    "published weights": (weights, [lambda: weights("conv_in", "conv_out"), lora], {}),
+    "published LoRA": (lora, [lambda: lora(strength=-2.0)], {}),
 }
 
 

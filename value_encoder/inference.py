@@ -1,6 +1,5 @@
 """The value token at sampling time: what a notebook imports."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from diffusion_base.conditioning import PromptEmbeddings, prepend_token
 from diffusion_base.errors import UserError
 from diffusion_base.families import family_of, sd
 from diffusion_base.families.text import tokenize
-from diffusion_base.identity import learned_elsewhere, weights_hash
+from diffusion_base.identity import base_of_run, learned_elsewhere, weights_hash
 from diffusion_base.intervention import Context, Intervention, check_strengths
 from diffusion_base.noising import per_sample_generator
 from diffusion_base.pipeline import Pipeline
@@ -191,18 +190,6 @@ def load_value_encoder(path: str | Path) -> CLIPTextModel:
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{path}: no value encoder can be loaded from here: {' '.join(str(error).split())}") from None
     if "base_hash" not in encoder.config.to_dict():  # saved by a former version
-        encoder.config.base_hash = _base_of_run(inside if inside.is_dir() else folder)
+        own = inside if inside.is_dir() else folder.absolute()
+        encoder.config.base_hash = base_of_run(own) if own.name == "value_encoder" else None
     return encoder.requires_grad_(False).eval()
-
-
-def _base_of_run(folder: Path) -> str | None:
-    """What the run or checkpoint whose `value_encoder/` a folder is says of the base; None where it is of neither."""
-    run = folder.absolute().parent
-    file = next((file for file in (run / "training.json", run / "state.json") if file.is_file()), None)
-    if folder.absolute().name != "value_encoder" or file is None:
-        return None
-    try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        return facts["base_hash"] if file.name == "training.json" else facts["run"]["base_hash"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is damaged, so what {folder} was trained on is not known ({error!r})") from None
