@@ -10,9 +10,9 @@ from transformers import AutoTokenizer, CLIPImageProcessorPil, Kosmos2ForConditi
 
 from diffusion_base.errors import UserError
 from diffusion_base.identity import model_version
+from diffusion_base.weights.files import first_line
 from latent_directions.understanding.entities import Entity, plain_name
 from scorers.clip import chunks
-from scorers.files import first_line
 
 PROMPT = "<grounding>An image of"
 
