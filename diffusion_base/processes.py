@@ -18,6 +18,11 @@ def use_cpu() -> bool:
     return not torch.accelerator.is_available()
 
 
+def wants_deepspeed() -> bool:
+    """Whether this process was launched to train with DeepSpeed, and can."""
+    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true" and not use_cpu()
+
+
 def usable_device(name: str | torch.device | None) -> torch.device:
     """A device by name; None is the GPU where there is one.
 

@@ -8,12 +8,10 @@ from pathlib import Path
 from diffusion_base.errors import UserError
 from diffusion_base.files import inside, read_jsonl, replacing
 from diffusion_base.identity import digest
-from preference_data.convert import Intersections, settled
+from preference_data.convert import OUTCOMES, Intersections, settled
 from preference_data.schema import Choice, Labelled, is_preferred, required, text
 
 LIVO_COLUMNS = ("label", "prompt", "value")
-# Diffusion-KTO's words for pictures that won every comparison they were in, lost every one, or both won and lost
-OUTCOMES = {"exclusive_win": {True}, "exclusive_lose": {False}, "intersections": {True, False}}
 
 
 def read_livo_folder(root: str | Path) -> Iterator[Labelled]:

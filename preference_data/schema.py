@@ -1,12 +1,14 @@
-"""Which pictures are preferred, said in one of three forms, each a JSON line a record.
+"""Which pictures are preferred, said in one of four forms, each a JSON line a record.
 
     pairs      {"prompt", "preferred": file, "dispreferred": file}
     labels     {"file_name", "prompt", "label": 1 preferred / 0 dispreferred, "group", "value"}
     choices    {"prompt", "file_names": [file, …], "choice": index}
+    scores     {"file_name", "prompt", "reward": number}
 
 A file's path is relative to the folder of the JSON lines and stays inside it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,8 @@ class Pair:
     @classmethod
     def from_row(cls, row: dict, folder: Path, where: str) -> "Pair":
         preferred, dispreferred = (inside(folder, required(row, key, where)) for key in ("preferred", "dispreferred"))
+        if preferred == dispreferred:
+            raise UserError(f"{where}: both pictures are {row['preferred']}; take the pair out")
         return cls(text(row, "prompt", where), preferred, dispreferred)
 
     def row(self, folder: Path) -> dict[str, Any]:
@@ -90,11 +94,30 @@ class Choice:
         return {"prompt": self.prompt, "file_names": names, "choice": self.chosen}
 
 
-Record = TypeVar("Record", Pair, Labelled, Choice)
+@dataclass(frozen=True)
+class Scored:
+    """One picture, and how much people or a scorer liked it: more is better, on a scale of its own."""
+
+    path: Path
+    prompt: str
+    reward: float
+
+    @classmethod
+    def from_row(cls, row: dict, folder: Path, where: str) -> "Scored":
+        reward = required(row, "reward", where)
+        if isinstance(reward, bool) or not isinstance(reward, int | float) or not math.isfinite(reward):
+            raise UserError(f"{where}: reward is {reward!r}; it must be a finite number")
+        return cls(inside(folder, required(row, "file_name", where)), text(row, "prompt", where), float(reward))
+
+    def row(self, folder: Path) -> dict[str, Any]:
+        return {"file_name": relative(self.path, folder), "prompt": self.prompt, "reward": self.reward}
+
+
+Record = TypeVar("Record", Pair, Labelled, Choice, Scored)
 
 
 def read_records(file: str | Path, kind: type[Record]) -> list[Record]:
-    """The pairs, labels or choices of a file.
+    """The pairs, labels, choices or scores of a file.
 
     Raises:
         UserError: no such file, or a line that is no record of this kind; names the record, counted from 1.
@@ -103,7 +126,9 @@ def read_records(file: str | Path, kind: type[Record]) -> list[Record]:
     return [kind.from_row(row, file.parent, f"{file}, record {n}") for n, row in enumerate(read_jsonl(file), start=1)]
 
 
-def write_records(file: str | Path, records: Sequence[Pair] | Sequence[Labelled] | Sequence[Choice]) -> None:
+def write_records(
+    file: str | Path, records: Sequence[Pair] | Sequence[Labelled] | Sequence[Choice] | Sequence[Scored]
+) -> None:
     """A file of records, whole or not at all.
 
     Raises:

@@ -59,7 +59,12 @@ class Family(Protocol):
         """(C, h, w) of one picture's latents, at a size in pixels; None is the base's own."""
 
     def predict(
-        self, pipeline: Pipeline, x_t: Tensor, t: Tensor, text: PromptEmbeddings, size: tuple[int, int] | None = None
+        self,
+        pipeline: Pipeline,
+        x_t: Tensor,
+        t: Tensor,
+        text: PromptEmbeddings,
+        size: tuple[int, int] | Tensor | None = None,
     ) -> Tensor:
         """What the denoiser says, (B, C, h, w), with gradients wherever they are wanted.
 
@@ -67,7 +72,8 @@ class Family(Protocol):
             x_t, t: noisy latents (B, C, h, w) and their timesteps (B,).
             text: of B prompts.
             size: of the pictures, (height, width) in pixels, for the families whose denoiser is told; None is the
-                latents' own.
+                latents' own. Or of each picture (B, 6): its height and width before it was scaled, the top and left of
+                the cut, and the height and width of that.
         """
 
     def forward_process(self, pipeline: Pipeline, prediction_type: str | None = None) -> ForwardProcess:

@@ -67,7 +67,7 @@ def predict(
     x_t: Tensor,
     t: Tensor,
     text: PromptEmbeddings,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, int] | Tensor | None = None,
 ) -> Tensor:
     unet = pipeline.unet
     return unet(x_t.to(unet.dtype), t, text.embeds.to(unet.dtype)).sample

@@ -78,7 +78,7 @@ def predict(
     x_t: Tensor,
     t: Tensor,
     text: PromptEmbeddings,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, int] | Tensor | None = None,
 ) -> Tensor:
     transformer = pipeline.transformer
     assert text.pooled is not None

@@ -52,12 +52,14 @@ def predict(
     x_t: Tensor,
     t: Tensor,
     text: PromptEmbeddings,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, int] | Tensor | None = None,
 ) -> Tensor:
     unet = pipeline.unet
-    height, width = size or (side * pipeline.vae_scale_factor for side in x_t.shape[2:])
-    # original height and width, the crop's place, target height and width
-    time_ids = torch.tensor([(height, width, 0, 0, height, width)] * len(x_t), device=x_t.device)
+    if isinstance(size, Tensor):
+        time_ids = size.to(x_t.device)
+    else:
+        height, width = size or (side * pipeline.vae_scale_factor for side in x_t.shape[2:])
+        time_ids = torch.tensor([(height, width, 0, 0, height, width)] * len(x_t), device=x_t.device)
     assert text.pooled is not None
     conditions = {"text_embeds": text.pooled.to(unet.dtype), "time_ids": time_ids.to(unet.dtype)}
     return unet(x_t.to(unet.dtype), t, text.embeds.to(unet.dtype), added_cond_kwargs=conditions).sample

@@ -19,7 +19,7 @@ from diffusion_base.arguments import (
     check_ranges,
 )
 from diffusion_base.errors import UserError
-from diffusion_base.processes import use_cpu
+from diffusion_base.processes import use_cpu, wants_deepspeed
 
 if TYPE_CHECKING:
     from diffusion_base.latents import LatentCache
@@ -52,6 +52,10 @@ class TrainingArguments:
     """How the learning rate changes. It counts optimizer steps, whatever the number of processes."""
     lr_warmup_steps: WholeNumber = 0
     """Steps over which the learning rate rises from 0. Without effect on the schedule `constant`."""
+    lr_num_cycles: Count = 1
+    """Times that `cosine_with_restarts` begins anew."""
+    lr_power: Positive = 1.0
+    """Power of `polynomial`."""
     optimizer: Literal["adamw", "adamw_8bit", "adafactor"] = "adamw"
     """adamw_8bit keeps AdamW's state in 8 bits (bitsandbytes, CUDA); adafactor keeps rows and columns of it alone."""
     adam_beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
@@ -63,7 +67,7 @@ class TrainingArguments:
     adam_epsilon: NotNegative = 1e-8
     """AdamW: added to the denominator."""
     use_8bit_adam: bool = False
-    """The same as --optimizer adamw_8bit."""
+    """The same as --optimizer adamw_8bit. Without a GPU, and with DeepSpeed, the state stays in 32 bits."""
     use_ema: bool = False
     """Keep a moving average of what is trained; validation and the saved weights are then its."""
     ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.9999
@@ -71,7 +75,8 @@ class TrainingArguments:
     max_grad_norm: Annotated[Positive, INFINITE] = 1.0
     """Gradients are scaled down to this norm; inf leaves them as they are."""
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
-    """Precision of the computation; what is trained stays in float32. fp16 needs a GPU and is float32 without one."""
+    """Precision of the computation; what is trained stays in float32. fp16 needs a GPU and is float32 without one, and
+    bf16 with DeepSpeed."""
     gradient_checkpointing: Annotated[bool, MAY_CHANGE] = False
     """Recompute activations in the backward pass: less memory, more time."""
     enable_xformers_memory_efficient_attention: Annotated[bool, MAY_CHANGE] = False
@@ -107,7 +112,15 @@ class TrainingArguments:
     @property
     def precision(self) -> str:
         """`mixed_precision` as this machine can do it."""
-        return "no" if self.mixed_precision == "fp16" and use_cpu() else self.mixed_precision
+        if self.mixed_precision != "fp16":
+            return self.mixed_precision
+        return "no" if use_cpu() else "bf16" if wants_deepspeed() else "fp16"
+
+    @property
+    def eight_bits(self) -> bool:
+        """Whether AdamW's state is kept in 8 bits: where that is asked for and can be."""
+        asked = self.use_8bit_adam or self.optimizer == "adamw_8bit"
+        return asked and not use_cpu() and not wants_deepspeed()
 
     @property
     def tracker(self) -> str | None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from diffusion_base.errors import UserError
 from diffusion_base.families import DENOISERS
-from diffusion_base.processes import process_state, use_cpu
+from diffusion_base.processes import process_state, use_cpu, wants_deepspeed
 from diffusion_base.training import sharding, zero2
 from diffusion_base.training.arguments import TrainingArguments
 
@@ -29,8 +29,8 @@ def make_accelerator(arguments: TrainingArguments) -> Accelerator:
     AcceleratorState._reset_state()  # a process may train several times, each in its own precision
     accelerator = Accelerator(
         cpu=use_cpu(),
-        mixed_precision="no" if zero2.wanted() else arguments.precision,
-        deepspeed_plugin=zero2.plugin(arguments) if zero2.wanted() else None,
+        mixed_precision="no" if wants_deepspeed() else arguments.precision,
+        deepspeed_plugin=zero2.plugin(arguments) if wants_deepspeed() else None,
         gradient_accumulation_steps=arguments.gradient_accumulation_steps,
         log_with=arguments.tracker,
         project_dir=arguments.output_dir,
@@ -67,8 +67,15 @@ def announce(
             "--gradient_accumulation_steps: this loss takes means over a step, which are now over one batch of each"
             " process; --train_batch_size or more processes make them wider"
         )
-    if arguments.precision != arguments.mixed_precision:
+    if arguments.precision == "bf16" != arguments.mixed_precision:
+        accelerator.print(
+            f"--mixed_precision {arguments.mixed_precision}: computing in bf16, as ever with DeepSpeed here"
+        )
+    elif arguments.precision != arguments.mixed_precision:
         accelerator.print(f"--mixed_precision {arguments.mixed_precision} needs a GPU: computing in float32")
+    if (arguments.use_8bit_adam or arguments.optimizer == "adamw_8bit") and not arguments.eight_bits:
+        why = "with DeepSpeed, which splits it," if wants_deepspeed() else "without a GPU"
+        accelerator.print(f"AdamW's state in 8 bits: {why} it stays in 32")
     if arguments.report_to == "wandb" != arguments.tracker:
         accelerator.print("--report_to wandb: it is not installed (pip install wandb), so the log goes to tensorboard")
     if arguments.resume_from_checkpoint and not start:

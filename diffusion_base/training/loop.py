@@ -120,6 +120,8 @@ def train(
         optimizer,
         num_warmup_steps=arguments.lr_warmup_steps,
         num_training_steps=schedule_length,
+        num_cycles=arguments.lr_num_cycles,
+        power=arguments.lr_power,
     )
     prepared, optimizer = sharding.prepare(task, optimizer, accelerator)
     ema = MovingAverage(checkpoint.trainable(task), arguments.ema_decay) if arguments.use_ema else None
@@ -182,7 +184,7 @@ def train(
         if save_now or step % arguments.logging_steps == 0:
             if bad_step := means.first_bad_step():
                 raise UserError(_diverged(bad_step, output_dir))
-            values = means.read() | {"lr": learning_rate, "grad_norm": grad_norm.item()}
+            values = task.read(step, means.read()) | {"lr": learning_rate, "grad_norm": grad_norm.item()}
             progress.set_postfix(loss=f"{values['loss']:.4g}")
             accelerator.log(values, step)
             if accelerator.is_main_process:

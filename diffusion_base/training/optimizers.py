@@ -39,8 +39,7 @@ def build_optimizer(
     for group in groups:
         group["lr"] = group.get("lr", arguments.learning_rate) * scale
     weight_decay = arguments.adam_weight_decay
-    eight_bit = arguments.use_8bit_adam or arguments.optimizer == "adamw_8bit"
-    if (eight_bit or arguments.optimizer == "adafactor") and any(isinstance(p, DTensor) for p in parameters):
+    if (arguments.eight_bits or arguments.optimizer == "adafactor") and any(isinstance(p, DTensor) for p in parameters):
         raise UserError("split parameters (FSDP2) are trained by --optimizer adamw, whose state is split with them")
 
     if arguments.optimizer == "adafactor":
@@ -55,7 +54,7 @@ def build_optimizer(
         "weight_decay": weight_decay,
         "eps": arguments.adam_epsilon,
     }
-    if eight_bit:
+    if arguments.eight_bits:
         try:
             from bitsandbytes.optim import AdamW8bit
         except ImportError:

@@ -25,6 +25,9 @@ class TrainingTask(nn.Module, ABC):
     def forward(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of each sample (B,), and detached figures (B,) to log: the same names for every batch.
 
+        Where a figure is NaN it is not of that sample, and its mean is over the others. Figures of pictures, of which
+        a sample may have several, are of any number, the same for every batch.
+
         `batch["step"]` and `batch["index"]`, (B,) long on the CPU, are what to derive noise and timesteps from.
         """
 
@@ -41,6 +44,13 @@ class TrainingTask(nn.Module, ABC):
 
     def after_step(self, step: int) -> None:
         """Called, without gradients, once `step` optimizer steps are done: for whatever follows what is trained."""
+
+    def read(self, step: int, means: dict[str, float]) -> dict[str, float]:
+        """What to log of the figures' means since the last entry: for what follows from them, and to warn.
+
+        All processes call it with the same means.
+        """
+        return means
 
     def state(self) -> dict[str, Tensor]:
         """What must be continued beside the trained parameters, e.g. a running mean; saved with each checkpoint."""

@@ -19,23 +19,22 @@ NEVER = torch.iinfo(torch.int64).max
 
 
 class RunningMeans:
-    """Means of per-sample figures since the last reading, and the first step at which one was not finite.
+    """Means of per-sample figures since the last reading, and the first step at which a loss was not finite.
 
+    A figure that is NaN for a sample is not of that sample: its mean is over the others.
     Everything stays on the device until it is read; reading is a meeting of all processes.
     """
 
     def __init__(self, accelerator: Accelerator):
         self.accelerator = accelerator
         self.bad_step = torch.tensor(NEVER, device=accelerator.device)
-        self.sums: dict[str, Tensor] = {}
-        self.count = 0
+        self.sums: dict[str, Tensor] = {}  # of the samples that have the figure, and their number: (2,)
 
     def add(self, step: int, values: dict[str, Tensor]) -> None:
         """Take in a batch's figures, (B,) each, under names that stay the same; "loss" must be finite."""
         for name, value in values.items():
-            mean = value.float().mean()
-            self.sums[name] = self.sums[name] + mean if self.count else mean
-        self.count += 1
+            of_samples = torch.stack([value.float().nansum(), (~value.isnan()).sum().float()])
+            self.sums[name] = self.sums[name] + of_samples if name in self.sums else of_samples
         self.require_finite(step, values["loss"])
 
     def require_finite(self, step: int, value: Tensor) -> None:
@@ -49,11 +48,11 @@ class RunningMeans:
         return None if step == NEVER else step
 
     def read(self) -> dict[str, float]:
-        """The means over all processes, in one transfer; then begin anew."""
-        means = self.accelerator.reduce(torch.stack(list(self.sums.values())) / self.count, reduction="mean")
-        values = dict(zip(self.sums, means.tolist(), strict=True))
-        self.sums, self.count = {}, 0
-        return values
+        """The means over all processes, in one transfer; then begin anew. A figure of no sample is left out."""
+        sums = self.accelerator.reduce(torch.stack(list(self.sums.values())), reduction="sum").tolist()
+        means = {name: total / count for name, (total, count) in zip(self.sums, sums, strict=True) if count}
+        self.sums = {}
+        return means
 
 
 def start_trackers(accelerator: Accelerator, arguments: TrainingArguments, resolved: dict[str, Any], step: int) -> None:

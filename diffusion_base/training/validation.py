@@ -24,6 +24,8 @@ def side_by_side(
     *,
     interventions: Callable[[], Sequence[Intervention]] = tuple,
     reference: Reference | None = None,
+    fixed_noise: bool = True,
+    base_now: bool = False,
 ) -> Validate | None:
     """Validation for `train`: the base's pictures on the left, the aligned ones on the right.
 
@@ -33,6 +35,8 @@ def side_by_side(
         interventions: what makes the aligned pictures of the state that the training has then; for a method that
             trains the pipeline itself there are none.
         reference: of a method that trains the pipeline itself: makes it the base for the left half.
+        fixed_noise: every time from the same seeds; else each time from others.
+        base_now: make the base's pictures at once, for a reference that will not stay the base.
 
     Returns:
         What makes the pictures, shared among the processes; None where there are none to make.
@@ -43,17 +47,25 @@ def side_by_side(
     if not (shown and count):
         return None
     rows = [(prompt, record, seed) for prompt, record in shown for seed in range(count)]
-    prompts, records, seeds = (list(column) for column in zip(*rows, strict=True))
+    prompts, records, own_seeds = (list(column) for column in zip(*rows, strict=True))
     options: dict[str, Any] = {"records": records, **sampling(arguments)}
-    base: list[Image.Image] = []
+    base: dict[int, list[Image.Image]] = {}  # by the first seed
+
+    def of_base(seeds: list[int]) -> list[Image.Image]:
+        if seeds[0] not in base:  # they don't change
+            base.clear()
+            with reference() if reference else nullcontext():
+                base[seeds[0]] = generate(pipeline, prompts, seeds, **options)
+        return base[seeds[0]]
+
+    if base_now:
+        of_base(own_seeds)
 
     def validate(folder: Path, step: int) -> dict[str, list[Image.Image]]:
-        if not base:  # it doesn't change
-            with reference() if reference else nullcontext():
-                base.extend(generate(pipeline, prompts, seeds, **options))
-        aligned = generate(pipeline, prompts, seeds, interventions(), **options)
+        seeds = own_seeds if fixed_noise else [seed + step * count for seed in own_seeds]
+        lefts, aligned = of_base(seeds), generate(pipeline, prompts, seeds, interventions(), **options)
         pictures: dict[str, list[Image.Image]] = {}
-        for prompt, record, left, right in zip(prompts, records, base, aligned, strict=True):
+        for prompt, record, left, right in zip(prompts, records, lefts, aligned, strict=True):
             pictures.setdefault(picture_name(*record.values(), prompt), []).append(grid([[left, right]]))
         return pictures
 

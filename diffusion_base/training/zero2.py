@@ -6,7 +6,6 @@ and shown is what is trained. DeepSpeed's own half precision is left off.
 
 import importlib.util
 import math
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -17,25 +16,16 @@ from accelerate.utils.deepspeed import DeepSpeedOptimizerWrapper
 from torch import Tensor, nn
 
 from diffusion_base.errors import UserError
-from diffusion_base.processes import use_cpu
 from diffusion_base.training.arguments import TrainingArguments
-
-
-def wanted() -> bool:
-    """Whether this process was launched to train with DeepSpeed, and can."""
-    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true" and not use_cpu()
 
 
 def plugin(arguments: TrainingArguments) -> DeepSpeedPlugin:
     """DeepSpeed's settings: the launch's, but what our flags say.
 
     Raises:
-        UserError: it is not installed; a stage other than 1 and 2; fp16; an optimizer that needs whole
-            parameters.
+        UserError: it is not installed; a stage other than 1 and 2; an optimizer that needs whole parameters.
     """
-    if arguments.precision == "fp16":
-        raise UserError("--mixed_precision fp16 can't be used with DeepSpeed here: bf16 needs no scaling")
-    if arguments.use_8bit_adam or arguments.optimizer != "adamw":
+    if arguments.optimizer == "adafactor":
         raise UserError("with DeepSpeed give --optimizer adamw: ZeRO-2 splits its state, so others save nothing")
     if importlib.util.find_spec("deepspeed") is None:
         raise UserError("launched with DeepSpeed, which is not installed: pip install deepspeed")

@@ -11,11 +11,16 @@ from preference_data import (
     Choice,
     Labelled,
     Pair,
+    Scored,
     choices_to_pairs,
     labels_to_pairs,
+    labels_to_scores,
     pairs_to_labels,
     read_records,
     schema,
+    scores_to_choices,
+    scores_to_labels,
+    scores_to_pairs,
     write_records,
 )
 from tests.value_encoder.livo_data import write_livo_data
@@ -29,6 +34,7 @@ A, B, C = Path("a.png"), Path("b.png"), Path("c.png")
         [Pair("a castle", A, B), Pair("", B, C)],
         [Labelled(A, "a nurse", True, "0-career/nurse", "gender equality"), Labelled(B, "a castle", False, "a castle")],
         [Choice("a castle", (A, B, C), 2)],
+        [Scored(A, "a castle", 0.5), Scored(B, "", -2.0)],
     ],
 )
 def test_records_survive_the_disk(tmp_path, records):
@@ -55,6 +61,9 @@ def test_a_label_s_group_is_its_prompt_unless_said(tmp_path):
         (Pair, {"prompt": None, "preferred": "a.png", "dispreferred": "b.png"}, "prompt is None; it must be a text"),
         (Pair, {"prompt": "p", "preferred": "../a.png", "dispreferred": "b.png"}, "leaves its folder"),
         (Pair, {"prompt": "p", "preferred": 3, "dispreferred": "b.png"}, "the name of a file is needed"),
+        (Pair, {"prompt": "p", "preferred": "b.png", "dispreferred": "b.png"}, "record 2: both pictures are b.png"),
+        (Scored, {"prompt": "p", "file_name": "a.png", "reward": "1"}, "reward is '1'; it must be a finite number"),
+        (Scored, {"prompt": "p", "file_name": "a.png", "reward": float("nan")}, "reward is nan; it must be a finite"),
         (Labelled, {"prompt": "p", "file_name": "a.png", "label": True}, r"label is True; it must be 1 \(preferred\)"),
         (Labelled, {"prompt": "p", "file_name": "a.png", "label": 1, "group": 7}, "group is 7; it must be a text"),
         (Labelled, {"prompt": "p", "label": 1}, "'file_name' is missing"),
@@ -65,7 +74,8 @@ def test_a_label_s_group_is_its_prompt_unless_said(tmp_path):
     ],
 )
 def test_faulty_records_are_named(tmp_path, kind, row, message):
-    good = {Pair: Pair("p", A, B), Labelled: Labelled(A, "p", True, "p"), Choice: Choice("p", (A, B), 0)}[kind]
+    records = [Pair("p", A, B), Labelled(A, "p", True, "p"), Choice("p", (A, B), 0), Scored(A, "p", 1.0)]
+    (good,) = [record for record in records if type(record) is kind]
     (tmp_path / "file.jsonl").write_text(f"{json.dumps(good.row(Path()))}\n{json.dumps(row)}\n")
     with pytest.raises(UserError, match=message):
         read_records(tmp_path / "file.jsonl", kind)
@@ -114,3 +124,17 @@ def test_pairs_become_labels(intersections, of_b):
     assert found.pop(("p", B), None) == (of_b[0] if of_b else None)
     assert found == {("p", A): True, ("p", C): False, ("q", B): True, ("q", A): False}
     assert all(label.group == label.prompt and label.value == "" for label in labels)
+
+
+def test_scores_become_what_they_say():
+    """Of three pictures of one prompt with rewards 1, 3 and 2, whose mean is 2; another prompt has one picture."""
+    scores = [Scored(A, "p", 1.0), Scored(B, "p", 3.0), Scored(C, "p", 2.0), Scored(A, "q", 5.0)]
+    assert list(scores_to_labels(scores)) == [Labelled(A, "p", False, "p"), Labelled(B, "p", True, "p")]
+    above = [(label.path, label.prompt) for label in scores_to_labels(scores, 2.5) if label.preferred]
+    assert above == [(B, "p"), (A, "q")]
+    assert list(scores_to_pairs(scores)) == [Pair("p", B, A), Pair("p", C, A), Pair("p", B, C)]
+    assert list(scores_to_pairs(scores, margin=1.0)) == [Pair("p", B, A)]
+    assert list(scores_to_choices(scores)) == [Choice("p", (A, B, C), 1)]
+    assert list(scores_to_choices([Scored(A, "p", 1.0), Scored(B, "p", 1.0)])) == []
+    labels = [Labelled(A, "p", True, "p"), Labelled(B, "p", False, "p")]
+    assert list(labels_to_scores(labels)) == [Scored(A, "p", 1.0), Scored(B, "p", 0.0)]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from diffusion_base.errors import UserError
-from diffusion_base.training import optimizers
+from diffusion_base.training import arguments, optimizers
 from diffusion_base.training.optimizers import build_optimizer, read_state, restore_state
 from tests.diffusion_base.toy import run_toy, toy_arguments, weights
 
@@ -36,6 +36,7 @@ class EightBitAdam(torch.optim.AdamW):
 
 @pytest.fixture(autouse=True)
 def bitsandbytes(monkeypatch):
+    monkeypatch.setattr(arguments, "use_cpu", lambda: False)  # without a GPU nothing is kept in 8 bits
     monkeypatch.setitem(sys.modules, "bitsandbytes", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", SimpleNamespace(AdamW8bit=EightBitAdam))
 
@@ -96,8 +97,8 @@ def test_fused_only_on_a_gpu_and_never_where_fp16_skips_steps(tmp_path, monkeypa
     monkeypatch.setattr(optimizers, "AdamW", lambda groups, **options: made.append(options["fused"]))
     groups = [{"params": [nn.Parameter(torch.zeros(1))]}]
     for device, precision in (("cpu", "bf16"), ("cuda", "bf16"), ("cuda", "fp16")):
-        arguments = SimpleNamespace(**vars(toy_arguments(tmp_path)), precision=precision)
-        build_optimizer(groups, arguments, samples_per_step=1, device=torch.device(device))
+        told = SimpleNamespace(**vars(toy_arguments(tmp_path)), precision=precision, eight_bits=False)
+        build_optimizer(groups, told, samples_per_step=1, device=torch.device(device))
     assert made == [None, True, None]
 
 

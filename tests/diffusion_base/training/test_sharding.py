@@ -20,7 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from diffusion_base import processes
 from diffusion_base.errors import UserError
-from diffusion_base.training import launch, sharding, zero2
+from diffusion_base.training import arguments, launch, sharding, zero2
 from diffusion_base.training.checkpoint import complete
 from diffusion_base.training.loop import train
 from diffusion_base.training.tracking import read_history
@@ -86,12 +86,15 @@ def in_two(folder, way):
     else:
         os.environ |= {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}
         os.environ["DS_ACCELERATOR"] = "cpu"
-        processes.use_cpu = zero2.use_cpu = launch.use_cpu = lambda: False
+        processes.use_cpu = arguments.use_cpu = launch.use_cpu = lambda: False
         PartialState._prepare_backend = lambda *_: ("gloo", DistributedType.MULTI_CPU)
     task = run(folder / "two", 4, train_batch_size=2)
     split = {name for name, parameter in task.named_parameters() if isinstance(parameter, DTensor)}
     assert split == ({"trained.0.weight", "trained.0.bias", "slope"} if way == "fsdp2" else set())
     run(folder / "one then two", 4, train_batch_size=1, gradient_accumulation_steps=2)
+    if way == "zero2":  # Diffusion-KTO's own command and configuration
+        os.environ["ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE"] = "cpu"
+        run(folder / "published", 1, mixed_precision="fp16", use_8bit_adam=True)
     with pytest.raises(UserError, match="--optimizer adamw"):
         run(folder / "adafactor", 4, optimizer="adafactor")
     if (rank := os.environ["RANK"]) == "0":
@@ -168,7 +171,7 @@ def test_what_is_trained_runs_by_itself_for_validation(one, folder):
 def test_deepspeed_is_told_what_our_flags_say(tmp_path, monkeypatch):
     """And is asked for only where a GPU is; what it can't do is refused."""
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    assert not zero2.wanted()
+    assert not processes.wants_deepspeed()
     with pytest.raises(UserError, match="DeepSpeed, which is not installed"):
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
         zero2.plugin(toy_arguments(tmp_path))
