@@ -127,9 +127,13 @@ class Figure:
         return list(self.seeds.values()) or [self]
 
     @property
+    def seed_values(self) -> list[float]:
+        return [of.value for of in self.seeds.values()]
+
+    @property
     def spread(self) -> float | None:
         """The standard deviation of the seeds' values."""
-        return float(np.std([of.value for of in self.seeds.values()], ddof=1)) if self.seeds else None
+        return float(np.std(self.seed_values, ddof=1)) if self.seeds else None
 
     @property
     def worst_seed(self) -> int | None:

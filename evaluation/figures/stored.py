@@ -44,7 +44,7 @@ def seed_fields(figure: Figure) -> dict[str, Any]:
     worst = figure.worst_seed
     return {
         "seeds": list(figure.seeds),
-        "seed_values": [of.value for of in figure.seeds.values()],
+        "seed_values": figure.seed_values,
         "seed_spread": figure.spread,
         "worst_seed": worst,
         "worst_seed_value": None if worst is None else figure.seeds[worst].value,

@@ -9,7 +9,8 @@ from evaluation.report.axes import Column
 from evaluation.report.paired import Row
 from evaluation.report.runs import Run
 
-COLUMNS = 8  # seeds of a prompt
+COLUMNS = 8  # seeds of a prompt, fewer where they would make more than
+STRIP = 32  # pictures of it
 PICTURES = 500  # in a report, at most
 WORST = 12  # prompts, shared among the metrics, and no more than three of each
 
@@ -124,7 +125,8 @@ class Album:
         seeds = list(dict.fromkeys(seed for own in found.values() for seed in own))
         # where half of the pictures have the value, the others show nothing of the method
         changed = {seed for own in found.values() for seed, (_, record) in own.items() if record.get("value_applied")}
-        seeds = [seed for seed in seeds if not changed or seed in changed][:COLUMNS]
+        seeds = [seed for seed in seeds if not changed or seed in changed]
+        seeds = seeds[: max(1, min(COLUMNS, STRIP // len(found)))]
         rows = {method: [own[seed][0] if seed in own else None for seed in seeds] for method, own in found.items()}
         seeded = all("seed" in record for own in found.values() for _, record in own.values())
         return Strip(name, prompt, rows, name in self.harmful, seeded)

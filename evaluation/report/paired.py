@@ -101,9 +101,7 @@ def compared(row: Row, first: Row | None, first_name: str) -> Row:
     if first is None:
         if kind.even is None or ours.group != f"against {first_name}":
             return row
-        found = paired_difference(
-            list(ours.per_unit.values()), kind.even, bounds=kind.bounds, seeds=[values_of_seeds(ours)]
-        )
+        found = paired_difference(list(ours.per_unit.values()), kind.even, bounds=kind.bounds, seeds=[ours.seed_values])
         return replace(row, change=_change(found, kind.direction))
     theirs = first.figure
     if not ours.per_unit:
@@ -114,7 +112,7 @@ def compared(row: Row, first: Row | None, first_name: str) -> Row:
         [ours.per_unit[unit] for unit in units],
         [theirs.per_unit[unit] for unit in units],
         bounds=kind.apart,
-        seeds=[values_of_seeds(ours), values_of_seeds(theirs)],
+        seeds=[ours.seed_values, theirs.seed_values],
     )
     change = _change(found, theirs.way)
     if kind.signed and change.verdict:  # past 0 it may be further off than it was
@@ -129,10 +127,6 @@ def compared(row: Row, first: Row | None, first_name: str) -> Row:
         seeds=[[of.past_limit or 0.0 for of in figure.seeds.values()] for figure in (ours, theirs)],
     )
     return replace(row, change=change, past_change=_change(found, -1))
-
-
-def values_of_seeds(figure: Figure) -> list[float]:
-    return [of.value for of in figure.seeds.values()]
 
 
 def _change(found: Difference, way: int | None) -> Change:

@@ -47,7 +47,7 @@ def seeds(figure: Figure) -> str:
     """What the training seeds' values are: "3 seeds 0.02 to 0.15 (sd 0.07), worst seed 0"; "" where there is one."""
     if not figure.seeds:
         return ""
-    digits, values = figure.kind.decimals, [of.value for of in figure.seeds.values()]
+    digits, values = figure.kind.decimals, figure.seed_values
     least, most, spread = plain(min(values), digits), plain(max(values), digits), plain(figure.spread or 0.0, digits)
     if least == most:
         return f"{len(values)} seeds, all {least}"

@@ -13,6 +13,7 @@ from evaluation.figures.from_scores import bias_figures
 from evaluation.figures.intervals import mean_interval, paired_difference
 from evaluation.figures.stored import read_figures, write_figures
 from evaluation.pictures.training import training_seed
+from evaluation.report.album import Album
 from evaluation.report.axes import across_axes
 from evaluation.report.paired import compare_runs
 from evaluation.report.runs import read_runs
@@ -110,6 +111,9 @@ def test_two_methods_with_seeds_and_one_alone(folders, tmp_path):
     row = find(rows_of([*folders[1:], *kto]), "kto", "D1")
     expected = paired_difference([0] * 8, [0.8 / 3] * 7 + [0.6], bounds=(0, 1), seeds=[list(D1.values()), [0, 0]])
     assert (row.change.low, row.change.high) == pytest.approx(expected[1:3])
+    (strip,) = Album(read_runs([*folders[1:], *kto])).give_out("bias_gender_career", 1)
+    assert list(strip.rows) == ["livo, seed 0", "livo, seed 1", "livo, seed 7", "kto, seed 0", "kto, seed 1"]
+    assert strip.width == 6  # of five runs, so that a strip has no more than 32 pictures
     assert compare(folders[1:], tmp_path / "out").title == "livo, trained with several seeds"
 
 
