@@ -19,10 +19,11 @@ def load_intervention(
     left, or what somebody published. A line on standard error says how much of them is used."""
     import sys
 
+    from diffusion_base.processes import process_state
     from diffusion_base.weights.intervention import PublishedWeights  # torch, only once it is needed
 
     weights = PublishedWeights(
         path, pipeline=pipeline, strength=strength, weight_name=weight_name, other_base=other_base
     )
-    print(f"{path}: {weights.matched}", file=sys.stderr)
+    process_state().print(f"{path}: {weights.matched}", file=sys.stderr)
     return weights

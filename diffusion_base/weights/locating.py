@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download, list_repo_files
+from huggingface_hub import constants, hf_hub_download, list_repo_files, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from diffusion_base.errors import UserError
@@ -45,13 +45,16 @@ def locate(path: str | Path, denoiser: str, weight_name: str | None = None) -> F
     place = Path(path)
     if place.is_file():
         place, weight_name = place.parent, place.name
+    on_hub = not place.is_dir() and HUB_NAME.fullmatch(str(path))
+    if on_hub and constants.HF_HUB_OFFLINE:  # what was loaded of it before
+        place = Path(_of_hub(lambda: snapshot_download(str(path), local_files_only=True), path))
     if place.is_dir():
         listed = [*place.glob("*"), *(place / denoiser).glob("*"), *([place / weight_name] if weight_name else [])]
         names = {file.relative_to(place).as_posix() for file in listed if file.is_file()}
         fetch: Callable[[str], Path] = place.joinpath
-    elif HUB_NAME.fullmatch(str(path)):
-        names = set(_on_hub(lambda: list_repo_files(str(path)), path))
-        fetch = lambda name: Path(_on_hub(lambda: hf_hub_download(str(path), name), path))  # noqa: E731
+    elif on_hub:
+        names = set(_of_hub(lambda: list_repo_files(str(path)), path))
+        fetch = lambda name: Path(_of_hub(lambda: hf_hub_download(str(path), name), path))  # noqa: E731
     else:
         raise UserError(f"{path}: there is no such file or folder")
     chosen = [weight_name] if weight_name else _choose(names, denoiser, str(path))
@@ -89,7 +92,7 @@ def _choose(names: Collection[str], denoiser: str, source: str) -> list[str]:
     )
 
 
-def _on_hub(ask: Callable, path: str | Path):
+def _of_hub(ask: Callable, path: str | Path):
     try:
         return ask()
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:

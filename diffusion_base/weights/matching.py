@@ -133,9 +133,8 @@ def _scale(layer: Layer, rank: int, place: Place, configs: Mapping[str, Any]) ->
     if "alpha" in layer.tensors:
         return float(layer.tensors["alpha"]) / rank
     config = configs.get(place.component, configs.get("", {}))
-    module = place.name.removesuffix(".weight").removesuffix(".base_layer")
     alphas = config.get("alpha_pattern") or {}
-    alpha = alphas.get(get_pattern_key(alphas.keys(), module), config.get("lora_alpha", rank))
+    alpha = alphas.get(get_pattern_key(alphas.keys(), place.layer), config.get("lora_alpha", rank))
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 

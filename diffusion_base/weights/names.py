@@ -22,6 +22,16 @@ class Place:
     component: str
     name: str
 
+    @property
+    def plain(self) -> str:
+        """The name in there, whether or not a LoRA of the user's own wraps the layer."""
+        return self.name.replace(".base_layer.", ".")
+
+    @property
+    def layer(self) -> str:
+        """Of a weight: the name of its layer."""
+        return self.plain.removesuffix(".weight")
+
     def owner(self, pipeline: Pipeline) -> tuple[nn.Module, str]:
         """The module that has it, and the attribute."""
         module, _, attribute = self.name.rpartition(".")
@@ -57,9 +67,9 @@ class Names:
                     continue
                 place = Place(component, name)
                 self.shapes[place] = tuple(parameter.shape)
-                self._call(place, name.replace(".base_layer.", "."))
+                self._call(place, place.plain)
         if isinstance(layers := predicting.config.get("layers_per_block"), int):  # of a UNet
-            named = {place.name.replace(".base_layer.", "."): place for place in self.of(self.denoiser)}
+            named = {place.plain: place for place in self.of(self.denoiser)}
             for name, ldm in unet_names(named, layers).items():
                 self._call(named[name], ldm)
 

@@ -185,6 +185,9 @@ def test_from_the_hub(tmp_path, monkeypatch):
     monkeypatch.setattr(locating, "hf_hub_download", lambda _, name: asked.append(name) or str(tmp_path / name))
     weights = PublishedWeights("owner/tuned", pipeline=PIPELINE)
     assert weights.matched.used == len(state()) and asked == ["unet/diffusion_pytorch_model.safetensors"]
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # then from what was loaded before
+    monkeypatch.setattr(locating, "snapshot_download", lambda repository, local_files_only: str(tmp_path))
+    assert PublishedWeights("owner/tuned", pipeline=PIPELINE).matched.used == len(state())
 
 
 def test_no_hub(monkeypatch):
