@@ -17,7 +17,7 @@ from abc import abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ class Context:
         guided: whether classifier-free guidance doubles the denoiser's batch.
         step: index of the denoiser's current call, −1 before the first.
         timestep: that call's timestep, None before the first.
+        guidance_scale, mixed_precision: as in `generate`, for those who make pictures of their own to look at.
     """
 
     pipeline: Pipeline
@@ -51,6 +52,8 @@ class Context:
     guided: bool
     step: int = -1
     timestep: Tensor | None = None
+    guidance_scale: float = 1.0
+    mixed_precision: Literal["no", "bf16"] = "no"
 
     @cached_property
     def conditional_rows(self) -> Tensor:

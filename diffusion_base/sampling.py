@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -35,7 +35,7 @@ class Sampler:
         negative_prompt: str | Sequence[str] = "",
         height: int | None = None,
         width: int | None = None,
-        mixed_precision: str = "no",
+        mixed_precision: Literal["no", "bf16"] = "no",
     ):
         self.pipeline, self.family = pipeline, family_of(pipeline)
         self.prompts, self.seeds = list(prompts), list(seeds)
@@ -68,6 +68,8 @@ class Sampler:
             self.seeds[part],
             self.records[part],
             self.family.is_guided(self.pipeline, self.guidance_scale),
+            guidance_scale=self.guidance_scale,
+            mixed_precision=self.mixed_precision,
         )
 
     def begin(self) -> None:

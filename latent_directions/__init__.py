@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from latent_directions.best_of_seeds import BestOfSeeds
     from latent_directions.directions import Directions, load_directions
     from latent_directions.inference import FairDirections, LatentDirection
+    from latent_directions.weights import Weights, read_weights
 
 __getattr__, __dir__ = lazy(
     __name__,
@@ -17,6 +18,7 @@ __getattr__, __dir__ = lazy(
         "latent_directions.best_of_seeds": ("BestOfSeeds",),
         "latent_directions.directions": ("Directions", "load_directions"),
         "latent_directions.inference": ("FairDirections", "LatentDirection"),
+        "latent_directions.weights": ("Weights", "read_weights"),
     },
 )
 
@@ -36,6 +38,10 @@ def load_intervention(
     keep_norm: bool = False,
     proportions: str | None = None,
     dealt: bool = False,
+    best_of: int | None = None,
+    judge: str | None = None,
+    harm: str | None = None,
+    preview_steps: int = 4,
     strength: float = 1.0,
     other_base: bool = False,
 ) -> "Intervention":
@@ -45,21 +51,47 @@ def load_intervention(
     latent_directions:PATH?direction=female+dark&also=OTHER_PATH     a sum, of two files
     latent_directions:PATH?direction=female&weights=sweep/weights.json   a weight a subject
     latent_directions:PATH?group=male,female&dealt=true              each picture gets a member
+    latent_directions:?best_of=8&judge=SPEC&group=male,female        of 8 noises the one whose preview the judge prefers
 
-    `units=noise` has weights in units of ‖z‖; `other_base=true` takes directions of another base, e.g. on a fine-tune.
+    In SPEC a `?` may stay and `&` is written %26. `units=noise` has weights in units of ‖z‖; `other_base=true` takes
+    directions of another base, e.g. on a fine-tune.
     """
     from diffusion_base.errors import UserError
     from latent_directions.directions import load_directions  # torch, only once it is needed
-    from latent_directions.inference import FairDirections, LatentDirection, read_weights
+    from latent_directions.inference import FairDirections, LatentDirection
+    from latent_directions.weights import read_weights
 
-    if (direction is None) == (group is None):
-        raise UserError(f"{path}: give one of direction=, group=; e.g. direction=female or group=male,female")
     if group is None and (proportions is not None or dealt):
         raise UserError(f"{path}: proportions= and dealt= belong to a group=, e.g. group=male,female")
+    try:
+        shares = None if proportions is None else [float(share) for share in proportions.split(",")]
+    except ValueError:
+        raise UserError(f"{path}: proportions={proportions} must be numbers such as 0.3,0.7") from None
+    names = group.split(",") if group else []
+    if best_of is not None:
+        from latent_directions.best_of_seeds import BestOfSeeds
+        from scorers.protocols import load_judge
+
+        if path or direction is not None or judge is None:
+            raise UserError("best_of= needs a judge=, no path and no direction=: latent_directions:?best_of=8&judge=…")
+        return BestOfSeeds(
+            load_judge(judge, str(pipeline.device)),
+            best_of,
+            group=names,
+            harm=harm,
+            preview_steps=preview_steps,
+            proportions=shares,
+            dealt=dealt,
+            strength=strength,
+        )
+    if judge is not None or harm is not None:
+        raise UserError(f"{path}: judge= and harm= belong to best_of=, e.g. latent_directions:?best_of=8&judge=…")
+    if (direction is None) == (group is None):
+        raise UserError(f"{path}: give one of direction=, group=; e.g. direction=female or group=male,female")
     directions = load_directions(path, pipeline, other_base=other_base)
     if also is not None:
         directions = directions.joined(load_directions(also, pipeline, other_base=other_base))
-    table = None if weights is None else read_weights(weights)
+    far = weight if weights is None else read_weights(weights)
 
     def one(name: str, strength: float = 1.0) -> LatentDirection:
         return LatentDirection(
@@ -68,17 +100,12 @@ def load_intervention(
             pipeline=pipeline,
             fit=fit,
             step=step,
-            weight=weight,
+            weight=far,
             units=units,
-            weights=table,
             keep_norm=keep_norm,
             strength=strength,
         )
 
     if group is None:
         return one(direction or "", strength)
-    try:
-        shares = None if proportions is None else [float(share) for share in proportions.split(",")]
-    except ValueError:
-        raise UserError(f"{path}: proportions={proportions} must be numbers such as 0.3,0.7") from None
-    return FairDirections([one(name) for name in group.split(",")], proportions=shares, dealt=dealt, strength=strength)
+    return FairDirections([one(name) for name in names], proportions=shares, dealt=dealt, strength=strength)

@@ -11,7 +11,12 @@ from concept_vectors.inference import ConceptVector, FairGroup, TwoTrajectories
 from concept_vectors.responsible_text import RULES, ResponsibleText
 from diffusion_base.conformance import check_conformance
 from diffusion_base.weights import PublishedWeights
+from latent_directions.best_of_seeds import BestOfSeeds
+from latent_directions.inference import FairDirections, LatentDirection
+from latent_directions.weights import Weights
 from tests.concept_vectors.vector_files import random_vectors
+from tests.latent_directions.judges import Brightness
+from tests.latent_directions.latents import random_directions
 from tests.tiny import tiny_pipeline
 from tests.value_encoder.test_inference import LookUp
 from value_encoder.adaptive import AdaptiveValue
@@ -19,6 +24,7 @@ from value_encoder.inference import ValueToken
 
 PIPELINE = tiny_pipeline()
 VECTORS = random_vectors(PIPELINE, concepts=("man", "woman", "light", "brown", "dark", "anti_bloody"))
+DIRECTIONS = random_directions(PIPELINE)
 ENCODER = tiny_pipeline(seed=1).text_encoder  # as if trained
 FOLDER = tempfile.TemporaryDirectory()
 WORDS = ("a fair-gender nurse", "a cat", "a pilot without blood")
@@ -39,6 +45,18 @@ def words(**options):
 
 def token(value="gender equality", encoder=ENCODER, **options):
     return ValueToken(encoder, value, pipeline=PIPELINE, **options)
+
+
+def direction(name="female", **options):
+    return LatentDirection(DIRECTIONS, name, pipeline=PIPELINE, **options)
+
+
+def directions(*names, **options):
+    return FairDirections([direction(name) for name in names or ("male", "female")], **options)
+
+
+def best_of(n=3, **options):
+    return BestOfSeeds(Brightness(), n, **{"preview_steps": 1, **options})
 
 
 def adaptive(**options):
@@ -109,6 +127,28 @@ CASES = {
     ),
     "published weights": (weights, [lambda: weights("conv_in", "conv_out"), lora], {}),
     "published LoRA": (lora, [lambda: lora(strength=-2.0)], {}),
+    "latent direction": (
+        direction,
+        [
+            lambda: direction("male"),
+            lambda: direction("female + dark"),
+            lambda: direction(step=10),
+            lambda: direction(fit="means"),
+            lambda: direction(weight=9.0),
+            lambda: direction(weight=Weights(10.0, {"nurse": -3.0})),
+            lambda: direction(units="noise"),
+            lambda: direction(keep_norm=True),
+        ],
+        {},
+    ),
+    "fair directions": (directions, [lambda: directions("male", "dark"), lambda: directions(dealt=True)], {}),
+    "dealt directions": (lambda: directions(dealt=True, proportions=[0.3, 0.7]), [], {"dealt": True}),
+    "best of seeds": (
+        best_of,
+        [lambda: best_of(2), lambda: best_of(preview_steps=2), lambda: best_of(group=("dark", "bright"))],
+        {},
+    ),
+    "best of seeds, dealt": (lambda: best_of(group=("dark", "bright"), dealt=True), [], {"dealt": True}),
 }
 
 
