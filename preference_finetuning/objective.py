@@ -52,15 +52,27 @@ Loss: TypeAlias = tuple[Tensor, dict[str, Tensor]]
 "reference_point" and "saturated"."""
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What an objective asks for.
+
+    Attributes:
+        needs: preferred and dispreferred pictures; pairs of them; preferred ones alone; or pictures with rewards.
+        reference: whether it compares with the frozen base.
+        step_means: whether it takes a mean over the step.
+        prefixes: what goes before the prompt of a preferred, and of a dispreferred picture.
+    """
+
+    needs: Needs
+    reference: bool = False
+    step_means: bool = False
+    prefixes: tuple[str, str] = ("", "")
+
+
 class Objective(Protocol):
     """The members of an objective's module."""
 
-    NEEDS: Needs
-    """Preferred and dispreferred pictures; pairs of them; preferred ones alone; or pictures with rewards."""
-    REFERENCE: bool
-    """Whether it compares with the frozen base."""
-    STEP_MEANS: bool
-    """Whether it takes a mean over the step."""
+    TRAITS: Traits
 
     def loss(self, errors: Errors, **settings: Any) -> Loss:
         """Its keyword parameters are the settings that `--objective NAME?setting=value` can change."""

@@ -24,21 +24,13 @@ class Reference:
         pipeline: whose denoiser is trained, or a LoRA on any of its parts.
         adapter: the name of the LoRA that is trained; None for a whole denoiser.
         dtype: of the copy, the precision of what is frozen.
-        stand_in: the name of another adapter, which is on where the trained one is off: for a reference that follows.
 
     Raises:
         ValueError: no such adapter is active in any part of the pipeline.
     """
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        adapter: str | None = None,
-        dtype: torch.dtype = torch.float32,
-        stand_in: str | None = None,
-    ):
+    def __init__(self, pipeline: Pipeline, adapter: str | None = None, dtype: torch.dtype = torch.float32):
         self.pipeline, self.adapter = pipeline, adapter
-        self.instead = [] if stand_in is None else [stand_in]
         if adapter is None:
             denoiser = family_of(pipeline).denoiser(pipeline)
             (self.name,) = [name for name, part in pipeline.components.items() if part is denoiser]
@@ -69,7 +61,7 @@ class Reference:
         active = [layer.active_adapters for layer in self.layers]
         # not by set_adapter, which also decides what requires a gradient: the user's adapter would be trained after it
         for layer, names in zip(self.layers, active, strict=True):
-            layer._active_adapter = [name for name in names if name != self.adapter] + self.instead
+            layer._active_adapter = [name for name in names if name != self.adapter]
         try:
             yield
         finally:

@@ -4,14 +4,11 @@ Dispreferred pictures are learned under a prefix of their own, which is the nega
 preferred pictures goes before the prompt.
 """
 
-from preference_finetuning.objective import Errors, Loss, Needs
+from preference_finetuning.objective import Errors, Loss, Traits
 
-NEEDS: Needs = "labels"
-REFERENCE = False
-STEP_MEANS = False
-PREFIXES = ("Good image. ", "Bad image. ")
+TRAITS = Traits("labels", prefixes=("Good image. ", "Bad image. "))
 
 
 def loss(errors: Errors) -> Loss:
-    """L_θ, (N,), of prompts that `PREFIXES` were put before."""
+    """L_θ, (N,), of prompts with their prefixes."""
     return errors.policy, {}

@@ -4,11 +4,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from diffusion_base.arguments import Positive
-from preference_finetuning.objective import Errors, Loss, Needs, saturated
+from preference_finetuning.objective import Errors, Loss, Traits, saturated
 
-NEEDS: Needs = "pairs"
-REFERENCE = True
-STEP_MEANS = False
+TRAITS = Traits("pairs", reference=True)
 
 
 def loss(errors: Errors, *, beta: Positive = 5000.0) -> Loss:

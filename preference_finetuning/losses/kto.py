@@ -7,11 +7,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from diffusion_base.arguments import NotNegative, Positive
-from preference_finetuning.objective import Errors, Loss, Needs, saturated
+from preference_finetuning.objective import Errors, Loss, Traits, saturated
 
-NEEDS: Needs = "labels"
-REFERENCE = True
-STEP_MEANS = True
+TRAITS = Traits("labels", reference=True, step_means=True)
 
 Halo: TypeAlias = Literal["sigmoid", "loss_averse", "risk_seeking_1", "risk_seeking_2", "risk_seeking_3"]
 Offset: TypeAlias = Literal["none", "sigmoid", "original"]

@@ -4,11 +4,9 @@ import torch
 
 from diffusion_base.arguments import NotNegative, Positive
 from preference_finetuning.losses.kto import Offset, reference_point
-from preference_finetuning.objective import Errors, Loss, Needs, saturated
+from preference_finetuning.objective import Errors, Loss, Traits, saturated
 
-NEEDS: Needs = "labels"
-REFERENCE = True
-STEP_MEANS = True
+TRAITS = Traits("labels", reference=True, step_means=True)
 
 
 def loss(

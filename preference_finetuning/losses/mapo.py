@@ -5,11 +5,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from diffusion_base.arguments import Positive
-from preference_finetuning.objective import Errors, Loss, Needs, saturated
+from preference_finetuning.objective import Errors, Loss, Traits, saturated
 
-NEEDS: Needs = "pairs"
-REFERENCE = False
-STEP_MEANS = False
+TRAITS = Traits("pairs")
 
 
 def loss(errors: Errors, *, beta: Positive = 0.1, snr: Positive = 0.5, timesteps: Positive = 1000.0) -> Loss:

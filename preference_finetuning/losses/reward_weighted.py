@@ -4,11 +4,9 @@ diffusion models Lee et al. 2023)."""
 import torch
 
 from diffusion_base.arguments import Positive
-from preference_finetuning.objective import Errors, Loss, Needs
+from preference_finetuning.objective import Errors, Loss, Traits
 
-NEEDS: Needs = "scalars"
-REFERENCE = False
-STEP_MEANS = True
+TRAITS = Traits("scalars", step_means=True)
 
 
 def loss(errors: Errors, *, temperature: Positive = 1.0) -> Loss:

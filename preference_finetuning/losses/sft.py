@@ -1,10 +1,8 @@
 """Supervised fine-tuning on the preferred pictures."""
 
-from preference_finetuning.objective import Errors, Loss, Needs
+from preference_finetuning.objective import Errors, Loss, Traits
 
-NEEDS: Needs = "preferred"
-REFERENCE = False
-STEP_MEANS = False
+TRAITS = Traits("preferred")
 
 
 def loss(errors: Errors) -> Loss:
