@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -62,19 +63,25 @@ def as_it_is(image: Image.Image) -> Image.Image:
 
 
 class Asked:
-    """A judge with a value's question, as a `Viewer` of pictures that are known by their files' names.
+    """A judge with a question, as a `Viewer` of pictures that are known by their files' names.
 
     Args:
+        ask: gives the answers about some pictures and their prompts.
         folder: where the answers are kept; all processes must see the same.
-        name: the value's.
+        name: the question's.
         prompts: the pictures' prompts, by file.
         process: this process's number.
     """
 
     def __init__(
-        self, judge: Judge, value: Bias | Harm, folder: Path, name: str, prompts: Mapping[str, str], process: int
+        self,
+        ask: Callable[[Sequence[Image.Image], Sequence[str]], Sequence[Answer]],
+        folder: Path,
+        name: str,
+        prompts: Mapping[str, str],
+        process: int,
     ):
-        self.judge, self.value, self.folder, self.name, self.prompts = judge, value, folder, name, prompts
+        self.ask, self.folder, self.name, self.prompts = ask, folder, name, prompts
         self.prepare: Callable[[Image.Image], Any] = as_it_is
         self.log = folder / f"{name}.part-{process}.jsonl"
         self.known = self.read()
@@ -83,7 +90,7 @@ class Asked:
         return key in self.prompts and key not in self.known
 
     def view(self, keys: Sequence[str], prepared: Sequence[Any]) -> None:
-        answers = ask(self.judge, self.value, prepared, [self.prompts[key] for key in keys])
+        answers = self.ask(prepared, [self.prompts[key] for key in keys])
         rows = ({"file": key, "answer": answer} for key, answer in zip(keys, answers, strict=True))
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("a", encoding="utf-8") as file:  # the newline first ends what a kill cut short
@@ -125,7 +132,7 @@ def answers(
     Returns:
         For each value's name the answers by file.
     """
-    viewers = [Asked(*judges[name], folder, name, prompts, process) for name, prompts in asked.items()]
+    viewers = [Asked(partial(ask, *judges[name]), folder, name, prompts, process) for name, prompts in asked.items()]
     files = dict.fromkeys(file for prompts in asked.values() for file in prompts)
     show({file: pictures / file for file in files}, [*viewers, *others], **options)
     return {viewer.name: viewer.read() for viewer in viewers}
