@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, ModelCardData
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.utils import httpx
 
 from diffusion_base.errors import UserError
 from diffusion_base.weights.locating import HUB_NAME
@@ -69,7 +70,7 @@ def model_card(weights: Path, facts: Facts, results: Path | None) -> str:
         tags=["preference-fine-tuning", "t2i-align", *(["lora"] if facts.is_lora else [])],
     )
     title = Path(facts.where).name
-    text = f"---\n{data.to_yaml()}\n---\n\n# {title}\n\nWeights for {_shown(facts.base)}"
+    text = f"---\n{data.to_yaml()}\n---\n\n# {title}\n\nWeights for {_shown(facts.base)}, exported from {weights.name}"
     training = _read(weights / "training.json") if (weights / "training.json").is_file() else None
     if training:
         text += f", fine-tuned on what people like and dislike ({training['arguments'].get('objective', 'unknown')})"
@@ -157,7 +158,7 @@ def upload(folder: Path, repository: str) -> str:
     try:
         address = api.create_repo(repository, exist_ok=True)
         api.upload_folder(repo_id=address.repo_id, folder_path=folder)
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
+    except (httpx.HTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
             f"--push_to_hub: {folder} is written, but can't be uploaded to {repository} ({reason}): log in by "

@@ -1,12 +1,15 @@
 """Which files of a folder, or of a repository on the hub, hold its weights."""
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
-from huggingface_hub import constants, hf_hub_download, list_repo_files, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub import hf_hub_download, list_repo_files, snapshot_download
+from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.utils import httpx
 
 from diffusion_base.errors import UserError
 
@@ -15,6 +18,7 @@ WHOLE = re.compile(r"diffusion_pytorch_model(?:\.(?P<variant>\w+?))?(?:-\d+-of-\
 LORAS = ("pytorch_lora_weights", "adapter_model")  # diffusers' and peft's
 KINDS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 ADAPTER_CONFIG = "adapter_config.json"  # peft's
+Listing: TypeAlias = tuple[set[str], Callable[[str], Path]]  # names of files, and what gives one's place on the disk
 
 
 @dataclass(frozen=True)
@@ -45,18 +49,12 @@ def locate(path: str | Path, denoiser: str, weight_name: str | None = None) -> F
     place = Path(path)
     if place.is_file():
         place, weight_name = place.parent, place.name
-    on_hub = not place.is_dir() and HUB_NAME.fullmatch(str(path))
-    if on_hub and constants.HF_HUB_OFFLINE:  # what was loaded of it before
-        place = Path(_of_hub(lambda: snapshot_download(str(path), local_files_only=True), path))
-    if place.is_dir():
-        listed = [*place.glob("*"), *(place / denoiser).glob("*"), *([place / weight_name] if weight_name else [])]
-        names = {file.relative_to(place).as_posix() for file in listed if file.is_file()}
-        fetch: Callable[[str], Path] = place.joinpath
-    elif on_hub:
-        names = set(_of_hub(lambda: list_repo_files(str(path)), path))
-        fetch = lambda name: Path(_of_hub(lambda: hf_hub_download(str(path), name), path))  # noqa: E731
+    if place.is_dir() and str(path):
+        names, fetch = _in_folder(place, denoiser, weight_name)
+    elif HUB_NAME.fullmatch(str(path)):
+        names, fetch = _on_hub(str(path), denoiser, weight_name)
     else:
-        raise UserError(f"{path}: there is no such file or folder")
+        raise UserError(f"{path or 'no path'}: there is no such file or folder")
     chosen = [weight_name] if weight_name else _choose(names, denoiser, str(path))
     if missing := set(chosen) - names:
         raise UserError(f"{path}: there is no {missing.pop()} in it")
@@ -92,9 +90,34 @@ def _choose(names: Collection[str], denoiser: str, source: str) -> list[str]:
     )
 
 
-def _of_hub(ask: Callable, path: str | Path):
+def _in_folder(folder: Path, denoiser: str, weight_name: str | None) -> Listing:
+    listed = [*folder.glob("*"), *(folder / denoiser).glob("*"), *([folder / weight_name] if weight_name else [])]
+    return {file.relative_to(folder).as_posix() for file in listed if file.is_file()}, folder.joinpath
+
+
+def _on_hub(repository: str, denoiser: str, weight_name: str | None) -> Listing:
+    """Of the repository; without a connection, of what was loaded of it before."""
+    with hub_errors(repository):
+        try:
+            names = set(list_repo_files(repository))
+        except (httpx.TransportError, OfflineModeIsEnabled):
+            loaded = Path(snapshot_download(repository, local_files_only=True))
+            return _in_folder(loaded, denoiser, weight_name)
+
+    def fetch(name: str) -> Path:
+        with hub_errors(repository):
+            return Path(hf_hub_download(repository, name))
+
+    return names, fetch
+
+
+@contextmanager
+def hub_errors(repository: str) -> Iterator[None]:
+    """Turn what the hub or the connection to it refuses into a UserError."""
     try:
-        return ask()
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        yield
+    except (httpx.HTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{path} is no file or folder here, and from the hub it can't be loaded: {reason}") from None
+        raise UserError(
+            f"{repository} is no file or folder here, and from the hub it can't be loaded: {reason}"
+        ) from None

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint, convert_open_clip_checkpoint
+from huggingface_hub.utils import httpx
 from safetensors.torch import load_file
 
 from diffusion_base.errors import UserError
+from diffusion_base.identity import base_hash
 from diffusion_base.weights import PublishedWeights
 from diffusion_base.weights.intervention import put_in
 from diffusion_base.weights.single_file import checkpoint
@@ -166,8 +168,6 @@ FIGURES = [
 
 def test_the_model_card(bases, whole, tmp_path, monkeypatch):
     """What it was trained on, with what, and what came of it; uploaded with the files."""
-    from diffusion_base.identity import base_hash
-
     training = TRAINING | {"base_hash": base_hash(tiny_pipeline())}
     (whole / "training.json").write_text(json.dumps(training))
     results = tmp_path / "results.json"
@@ -202,9 +202,13 @@ def test_the_model_card(bases, whole, tmp_path, monkeypatch):
     assert uploaded == [("me/kto", ["README.md", "config.json", "diffusion_pytorch_model.safetensors", "unet"])]
 
 
-def test_no_upload_without_the_hub(bases, lora, tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=r"out is written, but can't be uploaded to me/out \(.*\): log in by"):
+def test_no_upload_without_a_connection(bases, lora, tmp_path, monkeypatch):
+    class Hub:
+        def create_repo(self, repository, exist_ok):
+            raise httpx.ConnectError("no route to the hub")
+
+    monkeypatch.setattr(model_card, "HfApi", Hub)
+    with pytest.raises(UserError, match=r"out is written, but can't be uploaded to me/out \(no route.*\): log in by"):
         export(bases["sd1"], lora, tmp_path / "out", "--push_to_hub", "--hub_model_id", "me/out")
     assert (tmp_path / "out" / "pytorch_lora_weights.safetensors").is_file()
 

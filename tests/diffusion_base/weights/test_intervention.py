@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from huggingface_hub.utils import httpx
 from safetensors.torch import load_file, save_file
 
 from diffusion_base.errors import UserError
@@ -185,19 +186,31 @@ def test_from_the_hub(tmp_path, monkeypatch):
     monkeypatch.setattr(locating, "hf_hub_download", lambda _, name: asked.append(name) or str(tmp_path / name))
     weights = PublishedWeights("owner/tuned", pipeline=PIPELINE)
     assert weights.matched.used == len(state()) and asked == ["unet/diffusion_pytorch_model.safetensors"]
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # then from what was loaded before
-    monkeypatch.setattr(locating, "snapshot_download", lambda repository, local_files_only: str(tmp_path))
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_without_a_connection_from_what_was_loaded_before(offline, tmp_path, monkeypatch):
+    def no_connection(repository):
+        raise httpx.ConnectError("no route to the hub")
+
+    if offline:
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    else:
+        monkeypatch.setattr(locating, "list_repo_files", no_connection)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    loaded = tmp_path / "models--owner--tuned"
+    TUNED.save_pretrained(loaded / "snapshots" / "abc" / "unet")
+    (loaded / "refs").mkdir()
+    (loaded / "refs" / "main").write_text("abc")
     assert PublishedWeights("owner/tuned", pipeline=PIPELINE).matched.used == len(state())
-
-
-def test_no_hub(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        UserError, match="nobody/nothing is no file or folder here, and from the hub it can't be loaded"
-    ):
+    with pytest.raises(UserError, match="nobody/nothing is no file or folder here, and from the hub it can"):
         PublishedWeights("nobody/nothing", pipeline=PIPELINE)
-    with pytest.raises(UserError, match="no/such/place: there is no such file or folder"):
-        PublishedWeights("no/such/place", pipeline=PIPELINE)
+
+
+@pytest.mark.parametrize("path", ["no/such/place", ""])
+def test_no_such_place(path):
+    with pytest.raises(UserError, match=f"{path or 'no path'}: there is no such file or folder"):
+        PublishedWeights(path, pipeline=PIPELINE)
 
 
 def test_a_run_of_this_repository_says_which_base_it_began_from(tmp_path):
