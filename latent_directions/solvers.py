@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg.blas import dsyrk
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 from torch import Tensor
@@ -47,11 +48,10 @@ def gram(latents: Tensor) -> Array:
     Summed in double precision: latents of one seed differ by little, and what separates them is a difference of large
     numbers.
     """
-    total = torch.zeros(len(latents), len(latents), dtype=torch.float64)
+    total = np.zeros((len(latents), len(latents)), order="F")
     for part in latents.split(BLOCK, dim=1):
-        part = part.double()
-        total.addmm_(part, part.T)
-    return total.numpy()
+        total = dsyrk(1.0, part.double().numpy().T, trans=1, beta=1.0, c=total, overwrite_c=1)  # its upper triangle
+    return np.triu(total) + np.triu(total, 1).T
 
 
 def normals(latents: Tensor, coefficients: Array) -> Tensor:
