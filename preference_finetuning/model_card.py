@@ -15,7 +15,7 @@ from diffusion_base.weights.locating import HUB_NAME
 from diffusion_base.weights.writing import LORA_FILE
 
 HUB = "https://huggingface.co"
-DATA = ("dataset_name", "train_data_dir", "train_data", "metadata")
+DATA = ("dataset_name", "train_data_dir")
 SHOWN_APART = {*DATA, "pretrained_model_name_or_path", "objective", "output_dir", "logging_dir", "cache_dir"}
 
 
