@@ -1,8 +1,9 @@
 """Charts: similarities in two spaces, shares with their intervals, and one thing against another."""
 
+import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -10,23 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion_base.files import replacing
+from latent_directions.understanding.labels import CARD, SOFT, TEXT, Mark, place_labels
 from latent_directions.understanding.similarity import Relation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-    from matplotlib.text import Annotation
-    from matplotlib.transforms import Bbox
 
-# the evaluation's report in light
-TEXT, SOFT, LINE, FLOOR, CARD = "#1b1d22", "#5d626d", "#e2dfd7", "#b0413e", "#ffffff"
+LINE, FLOOR = "#e2dfd7", "#b0413e"  # the evaluation's report in light, as in labels.py
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b4589a", "#c08a00", "#3a9ad9", "#8b909b")
 BLUE, ORANGE = COLOURS[:2]
+CHOICES = 6  # colours of a group's choices: the page has the seventh for the base
+VARIABLES = {TEXT: "text", SOFT: "soft", LINE: "line", FLOOR: "floor", CARD: "card"} | {
+    colour: f"m{1 + i}" for i, colour in enumerate(COLOURS[:CHOICES])
+}
 DASHED = (0, (4, 3))
-AROUND = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
-NEAR = 9  # points between a mark and its name
-PLACES = [(reach, side) for reach in (NEAR, 22, 38) for side in AROUND]  # where a name may lie, the best first
 FEW = 24  # attributes up to which all are named
 ROW = 0.3  # inches
 Array: TypeAlias = NDArray[np.float64]
@@ -86,69 +85,6 @@ def scatter(concept: str, found: Sequence[Relation]) -> "Figure":
     axes.set_title(f"“{concept}”: text and pictures {says}", color=TEXT, loc="left", fontsize=12)
     place_labels(figure, axes, marks)
     return figure
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A point of a chart, to be named; one that stands out is named first, and in any case."""
-
-    x: float
-    y: float
-    name: str
-    stands_out: bool = False
-
-
-def place_labels(figure: "Figure", axes: "Axes", marks: Sequence[Mark]) -> None:
-    """Names beside their points, where they cover neither points nor each other, and lines only if they have to.
-
-    A name for which there is no such place is left out.
-    """
-    figure.draw_without_rendering()
-    frame = axes.get_window_extent()
-    lines = [box for line in axes.get_lines() if line.get_marker() != "o" for box in along(axes, line)]
-    taken = [box for line in axes.get_lines() if line.get_marker() == "o" for box in along(axes, line)]
-    for mark in sorted(marks, key=lambda mark: not mark.stands_out):
-        for avoided, (reach, side) in product((True, False), PLACES):
-            label = name_beside(axes, mark, reach, side)
-            box = label.get_window_extent()
-            within = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
-            if within and not any(box.overlaps(other) for other in (taken + lines if avoided else taken)):
-                taken.append(box)
-                break
-            label.remove()
-
-
-def name_beside(axes: "Axes", mark: Mark, reach: float, side: tuple[int, int]) -> "Annotation":
-    """A mark's name on one side of it, with a line to it where it is not near."""
-    from matplotlib.patheffects import withStroke
-
-    across, up = side
-    return axes.annotate(
-        mark.name,
-        (mark.x, mark.y),
-        xytext=(across * reach, up * reach),
-        textcoords="offset points",
-        ha=("center", "left", "right")[across],
-        va=("center", "bottom", "top")[up],
-        color=TEXT if mark.stands_out else SOFT,
-        fontsize=9,
-        fontweight="bold" if mark.stands_out else "normal",
-        arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.6} if reach > NEAR else None,
-        path_effects=[withStroke(linewidth=2.5, foreground=CARD)],
-    )
-
-
-def along(axes: "Axes", line: "Line2D") -> "list[Bbox]":
-    """Small boxes over a line, or over its one point, in pixels."""
-    from matplotlib.transforms import Bbox
-
-    ends = axes.transData.transform(line.get_xydata())
-    steps = max(1, int(np.hypot(*(ends[-1] - ends[0])) / 8))
-    reach = 6 if line.get_marker() == "o" else 2
-    return [
-        Bbox.from_extents(x - reach, y - reach, x + reach, y + reach)
-        for x, y in ends[0] + (ends[-1] - ends[0]) * np.linspace(0, 1, steps + 1)[:, None]
-    ]
 
 
 def similarity_bars(concept: str, found: Sequence[Relation]) -> "Figure":
@@ -233,3 +169,54 @@ def share_bars(
     if len(bars) > 1 or even is not None:
         figure.legend(loc="outside lower center", ncols=4, frameon=False, labelcolor=TEXT, fontsize=9)
     return figure
+
+
+def prediction(sets: Mapping[int, Sequence[Mark]], across: str, few: int) -> "Figure":
+    """Shares drawn (up) over similarities (across), with a line a choice, all of one slope, that fit them best.
+
+    Args:
+        sets: the points of each choice, by its number in the group.
+        across: what the similarities are.
+        few: points up to which all are named; of more, as many that lie farthest from their line.
+    """
+    figure = new_figure(5.6, 4.4)
+    axes = figure.subplots()
+    styled(axes)
+    places = {number: np.array([(mark.x, mark.y) for mark in own]) for number, own in sets.items()}
+    centred = np.concatenate([points - points.mean(0) for points in places.values()])
+    slope = float(np.polyfit(centred[:, 0], centred[:, 1], 1)[0])
+    off = np.abs(centred[:, 1] - slope * centred[:, 0])
+    for number, points in places.items():
+        colour, (x, y) = COLOURS[number % CHOICES], points.mean(0)
+        ends = np.array([points[:, 0].min(), points[:, 0].max()])
+        axes.plot(ends, y + slope * (ends - x), color=colour, linewidth=1, linestyle=DASHED, zorder=1)
+        for point in points:
+            axes.plot(*point, "o", color=colour, markersize=6, alpha=0.85)
+    axes.set_ylim(-0.04, 1.04)
+    axes.set_xlabel(across, color=TEXT)
+    axes.set_ylabel("share of pictures", color=TEXT)
+    marks = [mark for own in sets.values() for mark in own]
+    place_labels(figure, axes, [marks[i] for i in np.argsort(-off)[:few]])
+    return figure
+
+
+def inline_svg(figure: "Figure") -> str:
+    """The figure as SVG inside a page of diffusion_base.page: its colours are the page's, in light and dark."""
+    import matplotlib
+
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "page"}):
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)  # a style would be the whole page's
+    text = re.sub(
+        r'<svg[^>]* viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" role="img">', text, count=1, flags=re.DOTALL
+    )
+    text = re.sub(r'<g id="[^"]*">', "<g>", text)  # ids that all figures of matplotlib share
+    text = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", text)
+    # markers are drawn in a tree of their own, which the page's rules for paths reach, and a plot's exceptions do not
+    text = re.sub(r'(<path id="[^>]* style=")', r"\1fill: inherit; vector-effect: none; ", text)
+    for colour, name in VARIABLES.items():
+        text = text.replace(colour, f"var(--{name})")
+    return text

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from PIL import Image
 
-from latent_directions.understanding.groups import Group
+from latent_directions.understanding.groups import Group, read_groups
 from scorers.protocols import AttributeScorer
 
 Box = tuple[float, float, float, float]
@@ -62,6 +63,15 @@ class WordsOfAJudge:
                 if not self.NOTHING.fullmatch(group.choices[choice]):
                     own.append(Entity(group.choices[choice]))
         return found
+
+
+def read_vocabulary(file: Path) -> list[Group]:
+    """The words of a YAML file of groups; by default asked about as "a photo of a <word>".
+
+    Raises:
+        UserError: as `read_groups`.
+    """
+    return list(read_groups(file, "a photo of a {choice}").values())
 
 
 def plain_name(phrase: str) -> str:

@@ -65,11 +65,14 @@ class Entry(BaseModel):
     """A group as the file has it; what else stands there, such as LiVO's value, is not needed here."""
 
     choices: list[Word]
-    wording: Word = WORDING
+    wording: Word | None = None
 
 
-def read_groups(file: Path) -> dict[str, Group]:
+def read_groups(file: Path, wording: str = WORDING) -> dict[str, Group]:
     """The groups of a YAML file.
+
+    Args:
+        wording: of those that name none.
 
     Raises:
         UserError: the file is missing, is not such a file, or an entry is wrong; names file and entry.
@@ -89,7 +92,7 @@ def read_groups(file: Path) -> dict[str, Group]:
         where = ", ".join(map(str, problem["loc"])) or "the whole"
         raise UserError(f"{file}, {where}: {problem['msg']}; a group is `name: {{choices: [one, other]}}`") from None
     try:
-        return {name: Group(name, tuple(entry.choices), entry.wording) for name, entry in entries.items()}
+        return {name: Group(name, tuple(entry.choices), entry.wording or wording) for name, entry in entries.items()}
     except UserError as error:
         raise UserError(f"{file}, {error}") from None
 

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, CLIPImageProcessorPil, Kosmos2ForConditionalGeneration, Kosmos2Processor
+from transformers.models.kosmos2.processing_kosmos2 import clean_text_and_extract_entities_with_bboxes
 
 from diffusion_base.errors import UserError
 from diffusion_base.identity import model_version
@@ -81,9 +82,6 @@ def entities_of(text: str) -> list[Entity]:
 
     "<phrase>a dog</phrase><object><patch_index_0000><patch_index_1023></object>" → dog, the whole picture.
     """
-    # transformers' own reading, which needs nothing of a processor but the mark of the picture's end
-    from transformers.models.kosmos2.processing_kosmos2 import clean_text_and_extract_entities_with_bboxes
-
     _, found = clean_text_and_extract_entities_with_bboxes(text.split("</image>")[-1])
     return [
         Entity(plain_name(phrase), tuple(tuple(float(side) for side in box) for box in boxes))  # type: ignore[misc]

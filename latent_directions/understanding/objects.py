@@ -24,8 +24,7 @@ from diffusion_base.files import write_jsonl
 from diffusion_base.processes import process_state
 from diffusion_base.set_files import save_picture
 from latent_directions.understanding import charts
-from latent_directions.understanding.entities import Entity, Namer, WordsOfAJudge
-from latent_directions.understanding.groups import named_groups
+from latent_directions.understanding.entities import Entity, Namer, WordsOfAJudge, read_vocabulary
 from latent_directions.understanding.pictures import pictures_in
 from latent_directions.understanding.social import share_of, social_judge
 from latent_directions.understanding.tables import aligned, write_table
@@ -176,11 +175,11 @@ def table(lines: Sequence[Named]) -> str:
 def load_namer(arguments: Arguments) -> Namer:
     """The grounding model, or the judge that takes its place."""
     device = str(process_state().device)
-    if arguments.judge is None:
+    if arguments.judge is None or arguments.vocabulary is None:
         from latent_directions.understanding.kosmos import Kosmos2  # only where it is wanted
 
         return Kosmos2.from_pretrained(arguments.model, device=device, batch_size=arguments.batch_size)
-    groups = named_groups([], arguments.vocabulary)
+    groups = read_vocabulary(arguments.vocabulary)
     return WordsOfAJudge(social_judge(load_judge(arguments.judge, device), groups), groups)
 
 

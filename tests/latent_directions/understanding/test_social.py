@@ -7,6 +7,7 @@ from scipy.stats import beta
 
 from diffusion_base.errors import UserError
 from diffusion_base.files import read_jsonl
+from latent_directions.understanding.entities import read_vocabulary
 from latent_directions.understanding.groups import GENDER, RACE, Group, named_groups, read_groups
 from latent_directions.understanding.social import main, shares
 from tests.latent_directions.understanding.judges import JUDGE, write_pictures
@@ -98,5 +99,6 @@ def test_which_groups_are_meant(tmp_path):
     assert named_groups([], tmp_path / "groups.yaml") == [age]
     assert named_groups(["gender", "age"], tmp_path / "groups.yaml") == [GENDER, age]
     assert named_groups([]) == [GENDER, RACE]
+    assert read_vocabulary(tmp_path / "groups.yaml")[0].sentences == ["a photo of an old", "a photo of a young"]
     with pytest.raises(UserError, match="there is no such file"):
         read_groups(tmp_path / "nothing.yaml")
