@@ -25,5 +25,5 @@ def load_intervention(
     weights = PublishedWeights(
         path, pipeline=pipeline, strength=strength, weight_name=weight_name, other_base=other_base
     )
-    process_state().print(f"{path}: {weights.matched}", file=sys.stderr)
+    process_state().print(weights, file=sys.stderr)
     return weights

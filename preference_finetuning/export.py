@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         weight_name=arguments.weight_name,
         other_base=arguments.other_base,
     )
-    print(f"{arguments.weights}: {weights.matched}")
+    print(weights)
     repository = arguments.hub_model_id or out.name
     with disk_errors(out, "make room, or choose another OUT"), appearing(out) as folder:
         if arguments.layout == "diffusers":

@@ -48,9 +48,9 @@ class LowRank:
     scale: float
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        out, rank = self.up.flatten(1).shape
-        given = (out, *self.down.shape[1:])
-        return rank == self.down.shape[0] and _without_kernel(given) == _without_kernel(shape)
+        if min(self.up.ndim, self.down.ndim) < 2 or self.up[0].numel() != self.down.shape[0]:  # the rank
+            return False
+        return _without_kernel((self.up.shape[0], *self.down.shape[1:])) == _without_kernel(shape)
 
     def spoken_shape(self) -> str:
         return spoken((self.up.shape[0], *self.down.shape[1:]))

@@ -89,6 +89,10 @@ class PublishedWeights(Intervention):
         config = self.found.adapter_config
         return json_hash([file_hash(file) for file in (*self.found.files, *([config] if config else []))])
 
+    def __str__(self) -> str:
+        alone = "; of the pipeline there nothing else is taken" if self.found.of_pipeline else ""
+        return f"{self.source}: {self.matched}{alone}"
+
     def describe(self) -> dict:
         return {
             "method": "weights",

@@ -17,6 +17,7 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 WHOLE = re.compile(r"diffusion_pytorch_model(?:\.(?P<variant>\w+?))?(?:-\d+-of-\d+)?\.(?P<kind>safetensors|bin)")
 LORAS = ("pytorch_lora_weights", "adapter_model")  # diffusers' and peft's
 KINDS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+PIPELINE_INDEX = "model_index.json"
 ADAPTER_CONFIG = "adapter_config.json"  # peft's
 Listing: TypeAlias = tuple[set[str], Callable[[str], Path]]  # names of files, and what gives one's place on the disk
 
@@ -27,11 +28,13 @@ class Found:
     files: one, or the shards of one.
     whole: whether it is a whole denoiser, as diffusers saves one.
     adapter_config: beside a LoRA that peft saved.
+    of_pipeline: whether a whole pipeline's other networks lie beside it.
     """
 
     files: tuple[Path, ...]
     whole: bool
     adapter_config: Path | None
+    of_pipeline: bool
 
 
 def locate(path: str | Path, denoiser: str, weight_name: str | None = None) -> Found:
@@ -64,6 +67,7 @@ def locate(path: str | Path, denoiser: str, weight_name: str | None = None) -> F
         tuple(fetch(name) for name in chosen),
         bool(WHOLE.fullmatch(Path(chosen[0]).name)),
         fetch(config) if config in names else None,
+        PIPELINE_INDEX in names and bool(folder),
     )
 
 

@@ -32,6 +32,12 @@ class Place:
         """Of a weight: the name of its layer."""
         return self.plain.removesuffix(".weight")
 
+    @property
+    def published_layer(self) -> str:
+        """The same as files have it: in text encoders under a wrapper, which transformers has no longer everywhere."""
+        wrapped = self.component.startswith("text_encoder") and not self.layer.startswith("text_")
+        return f"text_model.{self.layer}" if wrapped else self.layer
+
     def owner(self, pipeline: Pipeline) -> tuple[nn.Module, str]:
         """The module that has it, and the attribute."""
         module, _, attribute = self.name.rpartition(".")

@@ -30,8 +30,8 @@ def save_diffusers(weights: PublishedWeights, pipeline: Pipeline, folder: Path, 
         for place, edit in lora.items():
             own = layers.setdefault(f"{place.component}_lora_layers", {})
             up = edit.up.float() * (edit.scale * weights.strength)  # where no alpha is said, the scale is 1
-            own[f"{place.layer}.lora_A.weight"] = edit.down.to(dtype).contiguous()
-            own[f"{place.layer}.lora_B.weight"] = up.to(dtype).contiguous()
+            own[f"{place.published_layer}.lora_A.weight"] = edit.down.to(dtype).contiguous()
+            own[f"{place.published_layer}.lora_B.weight"] = up.to(dtype).contiguous()
         type(pipeline).save_lora_weights(folder, **layers)
         return folder / LORA_FILE
     name = Names(pipeline).denoiser
@@ -63,10 +63,7 @@ def save_kohya(weights: PublishedWeights, pipeline: Pipeline, file: Path, dtype:
     ldm = unet_names(plain, pipeline.unet.config.layers_per_block) if xl else {}
     tensors = {}
     for place, edit in lora.items():
-        if place.component == "unet":
-            own = ldm.get(place.plain, place.plain).removesuffix(".weight")
-        else:
-            own = f"text_model.{place.layer.removeprefix('text_model.')}"
+        own = ldm[place.plain].removesuffix(".weight") if place.plain in ldm else place.published_layer
         layer = f"{prefixes[place.component]}.{own}".replace(".", "_")
         tensors[f"{layer}.lora_down.weight"] = edit.down.to(dtype).contiguous()
         tensors[f"{layer}.lora_up.weight"] = edit.up.to(dtype).contiguous()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint, convert_open_clip_checkpoint
 from huggingface_hub.utils import httpx
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from diffusion_base.errors import UserError
 from diffusion_base.identity import base_hash
@@ -18,7 +18,7 @@ from diffusion_base.weights.single_file import checkpoint
 from preference_finetuning import model_card
 from preference_finetuning.export import main
 from tests.diffusion_base.weights.layouts import ATTENTION, random_lora, save_kohya
-from tests.tiny import tiny_folder, tiny_pipeline
+from tests.tiny import TEXT_WIDTH, tiny_folder, tiny_pipeline
 
 NETWORKS = ("unet", "vae", "text_encoder")
 
@@ -30,9 +30,17 @@ def bases(tmp_path_factory):
 
 @pytest.fixture
 def lora(tmp_path):
-    """Attention, and a convolution in a resnet, at half its strength."""
-    save_kohya(random_lora(targets=(*ATTENTION, "conv1"), rank=4), tmp_path / "lora.safetensors")
-    return tmp_path / "lora.safetensors"
+    """Of attention, a convolution in a resnet, and the text encoder; at half its strength."""
+    file = tmp_path / "lora.safetensors"
+    save_kohya(random_lora(targets=(*ATTENTION, "conv1"), rank=4), file)
+    text = {}
+    for layer in ("q_proj", "out_proj"):
+        name, generator = f"lora_te_text_model_encoder_layers_1_self_attn_{layer}", torch.Generator().manual_seed(1)
+        text[f"{name}.lora_down.weight"] = torch.randn(4, TEXT_WIDTH, generator=generator)
+        text[f"{name}.lora_up.weight"] = torch.randn(TEXT_WIDTH, 4, generator=generator)
+        text[f"{name}.alpha"] = torch.tensor(2.0)
+    save_file(load_file(file) | text, file)
+    return file
 
 
 @pytest.fixture
@@ -61,7 +69,7 @@ def loaded_as_the_card_says(out):
     exec(lines, names)
     pipeline = names["pipeline"]
     if "load_lora_weights" in lines:
-        pipeline.fuse_lora(components=["unet"])
+        pipeline.fuse_lora(components=["unet", "text_encoder"])
     return {
         f"{name}.{key.replace('.base_layer.', '.')}": tensor
         for name in NETWORKS

@@ -66,6 +66,7 @@ def test_a_whole_unet(layout, tmp_path):
     weights = PublishedWeights(tmp_path, pipeline=PIPELINE)
     assert weights.matched.used == len(TUNED.state_dict())
     assert weights.matched.unused == (["first_stage_model.encoder.conv_in.weight"] if "single" in layout else [])
+    assert str(weights).endswith("nothing else is taken") == (layout == "a whole pipeline")
     now = inside(weights)
     assert all(now[name].equal(value) for name, value in TUNED.state_dict().items())
 
