@@ -9,7 +9,8 @@ import numpy as np
 
 from diffusion_base.errors import UserError
 from diffusion_base.files import read_jsonl
-from preference_data.convert import OUTCOMES, Intersections, settled
+from preference_data.convert import OUTCOMES, Intersections, choices_to_pairs, settled
+from preference_data.published import read_hps_choices
 from preference_data.rows import Kind, Rows
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ SAME = "both pictures are the same; take the pair out"
 def open_rows(source: str | Path, *, split: str = "train", intersections: Intersections = "drop") -> Rows:
     """What a file or folder holds; only its columns of labels are read.
 
-    A CSV table, JSON lines, or parquet; a folder with Pick-a-Pic's <split>_processed_v3.csv, a metadata.csv or
-    metadata.jsonl, parquet files or tar shards (named after the split, where there are several splits), or pictures in
-    `preferred/` and `dispreferred/`, each beside a text file with its prompt.
+    A CSV table, JSON lines, HPS's JSON of choices, or parquet; a folder with Pick-a-Pic's <split>_processed_v3.csv, a
+    metadata.csv or metadata.jsonl, parquet files or tar shards (named after the split, where there are several splits),
+    or pictures in `preferred/` and `dispreferred/`, each beside a text file with its prompt.
 
     Args:
         intersections: what becomes of pictures that both won and lost.
@@ -77,14 +78,15 @@ def _of_file(file: Path, intersections: Intersections) -> Rows:
     elif file.suffix == ".csv":
         data = datasets.Dataset(pyarrow.table(read_csv(file)))
     elif file.suffix in (".jsonl", ".json"):
-        rows = list(_pairs_of_choices(read_jsonl(file), str(file)))
+        hps = file.suffix == ".json"  # HPS's preference_train.json is one list
+        rows = list(_hps_pairs(file) if hps else _pairs_of_choices(read_jsonl(file), str(file)))
         columns = {name: [row.get(name) for row in rows] for name in (rows[0] if rows else ())}
         try:
             data = datasets.Dataset(pyarrow.table(columns))
         except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
             raise UserError(f"{file}: a key holds values of several types ({error})") from None
     else:
-        raise UserError(f"{file}: preference data is a .csv, .jsonl or .parquet file, or a folder")
+        raise UserError(f"{file}: preference data is a .csv, .jsonl, .json or .parquet file, or a folder")
     return rows_of(data, file.parent, str(file), intersections)
 
 
@@ -146,6 +148,11 @@ def _pairs_of_choices(rows: list[dict], where: str) -> Iterator[dict]:
         for i, name in enumerate(names):
             if i != chosen:
                 yield {"prompt": row.get("prompt"), "preferred": names[chosen], "dispreferred": name}
+
+
+def _hps_pairs(file: Path) -> Iterator[dict]:
+    for pair in choices_to_pairs(read_hps_choices(file)):
+        yield pair.row(file.parent)
 
 
 def _of_folders(root: Path) -> Rows:

@@ -1,5 +1,6 @@
 """What comes before the first step: the Accelerator, xformers, and a word on what begins."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ def make_accelerator(arguments: TrainingArguments) -> Accelerator:
         gradient_accumulation_steps=arguments.gradient_accumulation_steps,
         log_with=arguments.tracker,
         project_dir=arguments.output_dir,
+        # whatever the launcher says: noise is a function of the step, so a compiled task would be compiled at each
+        dynamo_backend="no",
     )
     if accelerator.distributed_type == DistributedType.MEGATRON_LM:
         raise UserError("Megatron-LM can't be used here: scripts/accelerate/ holds the configurations that can")
@@ -76,6 +79,8 @@ def announce(
     if (arguments.use_8bit_adam or arguments.optimizer == "adamw_8bit") and not arguments.eight_bits:
         why = "with DeepSpeed, which splits it," if wants_deepspeed() else "without a GPU"
         accelerator.print(f"AdamW's state in 8 bits: {why} it stays in 32")
+    if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() != "no":
+        accelerator.print("the launch's dynamo_backend has no effect: nothing is compiled here")
     if arguments.report_to == "wandb" != arguments.tracker:
         accelerator.print("--report_to wandb: it is not installed (pip install wandb), so the log goes to tensorboard")
     if arguments.resume_from_checkpoint and not start:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
@@ -26,6 +26,7 @@ def side_by_side(
     reference: Reference | None = None,
     fixed_noise: bool = True,
     base_now: bool = False,
+    mixed_precision: Literal["no", "bf16"] = "no",
 ) -> Validate | None:
     """Validation for `train`: the base's pictures on the left, the aligned ones on the right.
 
@@ -37,6 +38,7 @@ def side_by_side(
         reference: of a method that trains the pipeline itself: makes it the base for the left half.
         fixed_noise: every time from the same seeds; else each time from others.
         base_now: make the base's pictures at once, for a reference that will not stay the base.
+        mixed_precision: of `generate`, for a denoiser in float32 whose base is in half precision.
 
     Returns:
         What makes the pictures, shared among the processes; None where there are none to make.
@@ -48,7 +50,7 @@ def side_by_side(
         return None
     rows = [(prompt, record, seed) for prompt, record in shown for seed in range(count)]
     prompts, records, own_seeds = (list(column) for column in zip(*rows, strict=True))
-    options: dict[str, Any] = {"records": records, **sampling(arguments)}
+    options: dict[str, Any] = {"records": records, "mixed_precision": mixed_precision, **sampling(arguments)}
     base: dict[int, list[Image.Image]] = {}  # by the first seed
 
     def of_base(seeds: list[int]) -> list[Image.Image]:

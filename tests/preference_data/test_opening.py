@@ -76,6 +76,14 @@ def test_records(tmp_path, records, kind, expected):
     assert (rows.kind, told(rows)) == (kind, expected)
 
 
+def test_hps_s_choices(tmp_path):
+    choice = {"prompt": "p", "file_path": ["0.jpg", "1.jpg", "2.jpg"], "human_preference": 1}
+    (tmp_path / "preference_train.json").write_text(json.dumps([choice]))
+    rows = open_rows(tmp_path / "preference_train.json")
+    assert told(rows) == [("p", ["1.jpg", "0.jpg"], True, 1), ("p", ["1.jpg", "2.jpg"], True, 1)]
+    assert rows[0].pictures[0] == tmp_path / "preference_images/1.jpg"
+
+
 def test_folders_of_pictures(tmp_path):
     for name in ("preferred/a", "dispreferred/sub/b"):
         file = tmp_path / f"{name}.png"

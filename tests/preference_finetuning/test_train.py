@@ -1,24 +1,34 @@
 """The training script from its command line, on a tiny base: what it leaves behind, and what it refuses."""
 
+import importlib.util
 import json
+import os
 import re
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import load_file
 
+from diffusion_base import processes
 from diffusion_base.errors import UserError
 from diffusion_base.generation import generate
+from diffusion_base.identity import base_hash
+from diffusion_base.intervention import load_intervention
 from diffusion_base.pipeline import load_pipeline
+from diffusion_base.training import arguments, launch
 from diffusion_base.training.tracking import read_history
 from preference_finetuning import train as script
 from preference_finetuning.objective import names, objective
 from preference_finetuning.train import main
+from tests.forked import in_two_processes
 from tests.preference_finetuning.liked import write_pairs, write_table
 from tests.tiny import tiny_folder, tiny_pipeline, tiny_vae
 
@@ -71,8 +81,29 @@ def test_published_command(inputs, tmp_path, capsys):
         not torch.equal(value, unet.state_dict()[name]) for name, value in tiny_pipeline().unet.state_dict().items()
     ]
     assert any(moved)
-    arguments = json.loads((output_dir / "training.json").read_text())["arguments"]
-    assert arguments["objective"] == "kto" and arguments["lr_scheduler"] == "constant_with_warmup"
+    told = json.loads((output_dir / "training.json").read_text())["arguments"]
+    assert told["objective"] == "kto" and told["lr_scheduler"] == "constant_with_warmup"
+
+
+def under_zero2(inputs, output_dir):
+    """One of two processes, as under Diffusion-KTO's config.json; DeepSpeed is told that the CPU is none."""
+    os.environ |= {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}
+    os.environ |= {"ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE": "cpu", "ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}
+    os.environ["DS_ACCELERATOR"] = "cpu"
+    processes.use_cpu = arguments.use_cpu = launch.use_cpu = lambda: False
+    PartialState._prepare_backend = lambda *_: ("gloo", DistributedType.MULTI_CPU)
+    smaller = ["--max_train_steps=2", "--resolution=32"]
+    main([*inputs["labels"], f"--output_dir={output_dir}", *PUBLISHED.split(), *smaller])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed")
+def test_published_command_under_its_own_configuration(inputs, tmp_path):
+    """Four samples a step, of two processes; what comes of it is whole."""
+    in_two_processes(under_zero2, inputs, tmp_path / "out")
+    run = json.loads((tmp_path / "out/training.json").read_text())
+    assert (run["finished_steps"], run["samples_per_step"]) == (2, 4)
+    unet, base = UNet2DConditionModel.from_pretrained(tmp_path / "out/unet"), tiny_pipeline().unet.state_dict()
+    assert any(not torch.equal(value, base[name]) for name, value in unet.state_dict().items())
 
 
 @pytest.mark.parametrize("name", names())
@@ -143,12 +174,41 @@ def test_pictures_in_a_table(inputs, tmp_path):
     output_dir = main(quick(told, tmp_path / "out", *flags, data="pairs"))
     pipeline = load_pipeline(base, device="cpu")
     known = json.loads((output_dir / "training.json").read_text())["base_hash"]
-    from diffusion_base.identity import base_hash
-
     assert known == base_hash(pipeline), "what is trained is the base's, whatever VAE made its latents"
     before = generate(pipeline, ["a cat"], [0], num_inference_steps=2, progress=False)
     pipeline.load_lora_weights(output_dir)
     assert generate(pipeline, ["a cat"], [0], num_inference_steps=2, progress=False) != before
+
+
+@pytest.mark.parametrize("lora", ["", "--use_lora"])
+def test_the_intervention_makes_what_validation_showed(inputs, tmp_path, lora):
+    """The aligned half is what `preference_finetuning:RUN` makes of the base."""
+    shown = ["--run_validation", "--fixed_noise", "--validation_prompts", "a cat", *([lora] if lora else [])]
+    output_dir = main(quick(inputs, tmp_path / "out", *shown, "--learning_rate=0.1"))
+    pipeline = load_pipeline(inputs["labels"][0].split("=")[1], device="cpu")
+    aligned = load_intervention(f"preference_finetuning:{output_dir}", pipeline)
+    (made,) = generate(pipeline, ["a cat"], [0], [aligned], progress=False)
+    (base,) = generate(pipeline, ["a cat"], [0], progress=False)
+    with Image.open(output_dir / "validation/step-2-a-cat-0.png") as both:
+        assert both.crop((0, 0, 32, 32)).tobytes() == base.tobytes()
+        difference = np.abs(np.asarray(both.crop((32, 0, 64, 32)), int) - np.asarray(made, int))
+    assert difference.max() <= 1 < np.abs(np.asarray(base, int) - np.asarray(made, int)).max()
+
+
+@pytest.mark.parametrize("lora", ["", "--use_lora"])
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_pictures_in_half_precision(inputs, tmp_path, kind, lora):
+    """A whole denoiser is in float32 beside a text encoder in bfloat16, a LoRA in float32 inside one in bfloat16; both
+    show about what they would in float32."""
+    base = f"--pretrained_model_name_or_path={tiny_folder(tmp_path / 'base', kind)}"
+    shown = ["--run_validation", "--fixed_noise", "--validation_prompts", "a cat", *([lora] if lora else [])]
+    halves = []
+    for precision in ("bf16", "no"):
+        flags = [base, *shown, f"--mixed_precision={precision}", "--max_train_steps=1"]
+        folder = main(quick(inputs, tmp_path / precision, *flags))
+        with Image.open(folder / "validation/step-1-a-cat-0.png") as both:
+            halves.append(np.asarray(both, int))
+    assert np.abs(halves[0] - halves[1]).mean() < 8
 
 
 def test_validation_from_other_noise_each_time(inputs, tmp_path):
@@ -173,9 +233,9 @@ def test_the_flags_of_the_first_implementation(inputs, tmp_path, capsys):
     with pytest.raises(UserError, match="'--objective sft' has no option 'lambda_u'"):
         main(quick(inputs, tmp_path / "out", *flags.split()))
     main(quick(inputs, tmp_path / "out", *flags.replace("--lambda_u_kto 1", "").split(), "--train_batch_size=1"))
-    arguments = json.loads((tmp_path / "out/training.json").read_text())["arguments"]
-    assert (arguments["ema_decay"], arguments["tracker_project_name"]) == (0.998, "kto")
-    assert (arguments["center_crop"], arguments["random_flip"]) == (False, False)
+    told = json.loads((tmp_path / "out/training.json").read_text())["arguments"]
+    assert (told["ema_decay"], told["tracker_project_name"]) == (0.998, "kto")
+    assert (told["center_crop"], told["random_flip"]) == (False, False)
 
 
 @pytest.mark.parametrize(

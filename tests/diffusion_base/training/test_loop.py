@@ -139,9 +139,10 @@ def test_what_has_no_effect_is_said_in_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", {}.get)
     options = {"lr_scheduler": "constant", "mixed_precision": "fp16", "max_train_steps": 1, "report_to": "wandb"}
     options["use_8bit_adam"] = True
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
     run_toy(tmp_path, resume_from_checkpoint="latest", **options)
     lines = capsys.readouterr().out.splitlines()
-    first = ["training:", "--lr_warmup_steps", "--mixed_precision", "AdamW's", "--report_to", "no"]
+    first = ["training:", "--lr_warmup_steps", "--mixed_precision", "AdamW's", "the", "--report_to", "no"]
     assert [line.split(" ")[0] for line in lines] == first
     assert list((tmp_path / "logs").rglob("events.out.tfevents.*"))
 
