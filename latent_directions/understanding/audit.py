@@ -104,7 +104,6 @@ def make_audit(arguments: Arguments) -> Audit:
         images=arguments.images,
         seed=arguments.seed,
         sampling=arguments.sampling,
-        state=state,
     )
     by_text = dict(zip(texts, clip.text_features(texts), strict=True))
     by_image = image_features(pictures, clip, out / "features")

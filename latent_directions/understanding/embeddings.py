@@ -18,6 +18,7 @@ import torch
 from diffusion_base.arguments import BaseArguments, Count, SamplingArguments, WholeNumber, check_ranges, parse, to_dict
 from diffusion_base.errors import UserError, run
 from diffusion_base.files import write_json
+from diffusion_base.pipeline import Pipeline
 from diffusion_base.processes import process_state
 from latent_directions.understanding import charts
 from latent_directions.understanding.groups import read_words
@@ -25,6 +26,8 @@ from latent_directions.understanding.pictures import image_features, make_pictur
 from latent_directions.understanding.similarity import Relation, relations
 from latent_directions.understanding.tables import aligned, write_table
 from scorers.clip import VIT_L14, CLIPScorer, ask
+
+WORDING = "a photo of a {choice}"
 
 
 @dataclass(kw_only=True)
@@ -36,7 +39,7 @@ class Arguments:
     output_dir: Path
     """Where similarities.csv, similarities.json and the charts go, and the pictures."""
     base: BaseArguments = field(default_factory=BaseArguments)
-    wording: str = "a photo of a {choice}"
+    wording: str = WORDING
     """The sentence about the concept and each attribute, which stand in the place of {choice}."""
     images: Count = 16
     """Pictures of the concept, and of each attribute."""
@@ -51,6 +54,33 @@ class Arguments:
         check_ranges(self)
         if "{choice}" not in self.wording:
             raise UserError(f"--wording {self.wording!r} must hold {{choice}}, where the concept stands")
+
+
+def concept_relations(
+    pipeline: Pipeline,
+    clip: CLIPScorer,
+    concept: str,
+    attributes: Sequence[str],
+    folder: Path,
+    *,
+    wording: str = WORDING,
+    images: int = 16,
+    seed: int = 0,
+    sampling: SamplingArguments,
+) -> list[Relation]:
+    """How near each attribute is to a concept, by texts and by pictures of the base, which are kept in `folder`.
+
+    Args:
+        clip: its encoders compare.
+        concept, attributes: words that stand in the place of {choice} in `wording`, the concept not among the others.
+        images: pictures of each.
+    """
+    texts = [ask(wording, of) for of in (concept, *attributes)]
+    pictures = make_pictures(pipeline, texts, folder / "pictures", images=images, seed=seed, sampling=sampling)
+    seen = image_features(pictures, clip, folder / "features")
+    text, *others = clip.text_features(texts)
+    of_concept, *of_attributes = (seen[text] for text in texts)
+    return relations(attributes, text, torch.stack(others), of_concept, of_attributes)
 
 
 def write_relations(folder: Path, concept: str, found: Sequence[Relation]) -> None:
@@ -79,31 +109,28 @@ def table(found: Sequence[Relation]) -> str:
 def main(argv: Sequence[str] | None = None) -> Path:
     """Make the pictures, compare, and return the folder."""
     arguments = parse(Arguments, argv, prog="python -m latent_directions.understanding.embeddings", description=__doc__)
-    attributes, state = read_words(arguments.attributes, "attributes"), process_state()
+    out, state = arguments.output_dir, process_state()
+    attributes = read_words(arguments.attributes, "attributes")
     if arguments.concept in attributes:
         raise UserError(f"--concept {arguments.concept!r} is an attribute, too: take it out of {arguments.attributes}")
-    texts = [ask(arguments.wording, of) for of in (arguments.concept, *attributes)]
     clip = CLIPScorer.from_pretrained(arguments.clip, device=str(state.device))
-    pictures = make_pictures(
+    found = concept_relations(
         arguments.base.load(state.device),
-        texts,
-        arguments.output_dir / "pictures",
+        clip,
+        arguments.concept,
+        attributes,
+        out,
+        wording=arguments.wording,
         images=arguments.images,
         seed=arguments.seed,
         sampling=arguments.sampling,
-        state=state,
     )
-    seen = image_features(pictures, clip, arguments.output_dir / "features")
-    own, *others = clip.text_features(texts)
-    images, *attribute_images = (seen[text] for text in texts)
-    found = relations(attributes, own, torch.stack(others), images, attribute_images)
     if state.is_main_process:
-        write_relations(arguments.output_dir, arguments.concept, found)
-        about = {"clip": clip.name, "version": clip.version, "arguments": to_dict(arguments)}
-        write_json(arguments.output_dir / "run.json", about)
-        write_charts(arguments.output_dir, arguments.concept, found)
-        print(f"{table(found)}\n\ntables and charts: {arguments.output_dir.resolve()}")
-    return arguments.output_dir
+        write_relations(out, arguments.concept, found)
+        write_json(out / "run.json", {"clip": clip.name, "version": clip.version, "arguments": to_dict(arguments)})
+        write_charts(out, arguments.concept, found)
+        print(f"{table(found)}\n\ntables and charts: {out.resolve()}")
+    return out
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from torch import Tensor
 from tqdm import tqdm
 
@@ -14,6 +13,7 @@ from diffusion_base.errors import UserError
 from diffusion_base.generation import generate_set
 from diffusion_base.identity import content_keys, digest
 from diffusion_base.pipeline import Pipeline
+from diffusion_base.processes import process_state
 from scorers.clip import CLIPScorer
 from scorers.features import CLIPFeatures, extract
 
@@ -28,13 +28,12 @@ def make_pictures(
     images: int,
     seed: int = 0,
     sampling: SamplingArguments,
-    state: PartialState,
 ) -> dict[str, list[Path]]:
-    """`images` pictures of each text, by text; those that are there already are kept.
+    """`images` pictures of each text, by text; those that are there already are kept, and processes share the work.
 
     No two pictures share a seed: each text's seeds follow from its words, so that another list of texts changes none.
     """
-    made = {}
+    made, state = {}, process_state()
     for text in tqdm(texts, desc="pictures", unit="text", disable=not state.is_main_process):
         key = digest(text.encode())
         first = seed + int(key[:7], 16)

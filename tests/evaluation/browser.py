@@ -19,8 +19,7 @@ addEventListener("error", (event) => faults.push(event.message));
 addEventListener("securitypolicyviolation", (event) => faults.push(event.blockedURI));
 for (const level of ["error", "warn"]) console[level] = (...words) => faults.push(words.join(" "));
 </script><style>* { transition: none !important; }</style>"""
-AFTER = """<script>
-const table = document.querySelector("table.axes");
+USE = """const table = document.querySelector("table.axes");
 const names = () => [...table.tBodies[0].rows].map((row) => row.querySelector(".name").textContent);
 const heading = table.tHead.rows[1].cells[1];
 const orders = [names()];
@@ -33,9 +32,11 @@ const filters = [filter()];
 for (let i = 0; i < 2; i++) { picture.click(); filters.push(filter()); }
 picture.closest("section").querySelector(".show input").click();
 filters.push(filter());
+const used = { orders, filters, focused, sorted: heading.getAttribute("aria-sort") };"""
+AFTER = """<script>
+USE
 parent.document.documentElement.dataset.seen = JSON.stringify({
-  faults, orders, filters, focused,
-  sorted: heading.getAttribute("aria-sort"),
+  faults, ...used,
   requests: performance.getEntriesByType("resource").map((entry) => entry.name).filter((name) => !/^data:/.test(name)),
   width: innerWidth,
   content: document.documentElement.scrollWidth,
@@ -43,11 +44,11 @@ parent.document.documentElement.dataset.seen = JSON.stringify({
 </script>"""
 
 
-def read_report(html: str, width: int, folder: Path) -> dict:
-    """What a reader with a window of this width sees and does; `html` is the report."""
+def read_report(html: str, width: int, folder: Path, use: str = USE) -> dict:
+    """What a reader with a window of this width sees and does; `html` is the page, `use` a script of what is done."""
     assert BROWSER is not None
     mark = '<meta charset="utf-8">'
-    watched = html.replace(mark, mark + BEFORE, 1).replace("</body>", AFTER + "</body>")
+    watched = html.replace(mark, mark + BEFORE, 1).replace("</body>", AFTER.replace("USE", use) + "</body>")
     # in a frame, because a browser's window may not be as narrow as a telephone
     frame = f'<iframe style="width: {width}px; height: 900px; border: 0" srcdoc="{escaping.escape(watched)}"></iframe>'
     page = folder / "page.html"

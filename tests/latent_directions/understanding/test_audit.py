@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 from diffusion_base.errors import UserError
 from diffusion_base.files import read_jsonl
 from latent_directions.understanding import audit as auditing
+from latent_directions.understanding import charts
 from latent_directions.understanding.audit import main
 from latent_directions.understanding.findings import (
     Finding,
@@ -26,13 +27,19 @@ from latent_directions.understanding.findings import (
     with_interval,
 )
 from latent_directions.understanding.groups import GENDER, Group
+from latent_directions.understanding.labels import Mark
 from latent_directions.understanding.page import in_words
 from latent_directions.understanding.social import shares
 from miniature.world import CATEGORY_OF, OCCUPATIONS, gender_odds
+from tests.evaluation.browser import BROWSER, read_report
 from tests.latent_directions.understanding.drawn_people import draw_pictures
 from tests.latent_directions.understanding.judges import JUDGE
 from tests.scorers.tiny_clip import tiny_clip_folder
 from tests.tiny import tiny_folder
+
+SORT = """const table = document.querySelector("table.audit");
+table.querySelector("button").click();
+const used = { names: [...table.tBodies[0].rows].map((row) => row.querySelector("b").textContent) };"""
 
 
 def finding(women, of=20, text=0.1, uneven=True, concept="nurse"):
@@ -83,6 +90,16 @@ def test_the_correlation_of_two_choices_counts_each_concept_once():
     assert found.n == 4 and found.low < found.r < found.high and found.rho == pytest.approx(0.8)  # one pair swapped
     assert correlation(rows, "image") is None  # it is the same for all
     assert correlation(rows[:3], "text") is None
+
+
+def test_figures_take_on_the_pages_colours():
+    """In light and dark: no colour of their own is left, and their dots are filled."""
+    points = [Mark(x, y, name) for x, y, name in ((0.1, 0.2, "nurse"), (0.3, 0.9, "pilot"), (0.4, 0.5, "baker"))]
+    svg = charts.inline_svg(charts.prediction({0: points, 1: points}, "nearer", 6))
+    assert svg.startswith('<svg viewBox="') and "nurse" in svg and "<style" not in svg
+    assert not re.search(r"#[0-9a-f]{6}", svg.replace('href="#m', "")) and "DejaVu" not in svg
+    markers = re.findall(r'<path id="[^>]*>', svg)
+    assert markers and all("fill: inherit" in marker for marker in markers)
 
 
 def test_what_choices_have_in_common_over_concepts_is_no_evidence():
@@ -140,6 +157,20 @@ def test_the_command(folders, tmp_path, capsys):
     things = json.loads((tmp_path / "out" / "things.json").read_text())
     assert {row["pictures"] for row in things} == {"person", "nurse", "pilot"}
     assert "value_encoder" in capsys.readouterr().out or not any(row["uneven"] for row in rows)
+
+
+if BROWSER is not None:  # what needs none is tested above
+
+    @pytest.mark.parametrize("width", [1280, 400])
+    def test_in_a_browser(width, folders, tmp_path):
+        """It sorts by a click on a heading, fits a telephone, and asks for nothing."""
+        page = main(
+            [*command(folders, tmp_path, "nurse\npilot\ncashier\nmechanic"), "--groups", "race", "--images", "4"]
+        )
+        seen = read_report(page.read_text(encoding="utf-8"), width, tmp_path, SORT)
+        assert seen["faults"] == [] and seen["requests"] == []
+        assert seen["names"] == ["cashier", "mechanic", "nurse", "person", "pilot"]
+        assert seen["width"] == width and seen["content"] <= width
 
 
 @pytest.mark.parametrize(
