@@ -204,6 +204,8 @@ def inline_svg(figure: "Figure") -> str:
     """The figure as SVG inside a page of diffusion_base.page: its colours are the page's, in light and dark."""
     import matplotlib
 
+    for label in [label for axes in figure.axes for label in axes.texts]:
+        label.set_path_effects([])  # a label with effects is written as outlines; the page's style gives it its own
     out = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "page"}):
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
