@@ -36,7 +36,7 @@ def generate(
     height: int | None = None,
     width: int | None = None,
     batch_size: int = 8,
-    mixed_precision: Literal["no", "bf16"] = "no",
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no",
     records: Sequence[dict] | None = None,
     accelerator: Accelerator | PartialState | None = None,
     progress: bool = True,
@@ -56,7 +56,8 @@ def generate(
         negative_prompt: for all pictures, or one a picture. "" is none.
         height, width: pixels; None is the size the base was trained at.
         batch_size: pictures made together.
-        mixed_precision: "bf16" runs the networks under autocast: faster on some machines, no longer exact.
+        mixed_precision: "bf16" (or, on a GPU, "fp16") runs the networks under autocast: faster on some machines, no
+            longer exact.
         records: what interventions may know of each picture, e.g. {"value": …}.
         accelerator: where several processes share the work, this process's Accelerator or PartialState; all of them
             call this alike, and all get all pictures.

@@ -53,7 +53,7 @@ class Context:
     step: int = -1
     timestep: Tensor | None = None
     guidance_scale: float = 1.0
-    mixed_precision: Literal["no", "bf16"] = "no"
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
 
     @cached_property
     def conditional_rows(self) -> Tensor:

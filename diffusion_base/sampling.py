@@ -18,6 +18,8 @@ from diffusion_base.identity import base_hash, json_hash, precision_of
 from diffusion_base.intervention import Context, Intervention, check_strengths
 from diffusion_base.pipeline import Pipeline
 
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 class Sampler:
     """All pictures of one call, and how they are made; the arguments are those of `generation.generate`."""
@@ -35,7 +37,7 @@ class Sampler:
         negative_prompt: str | Sequence[str] = "",
         height: int | None = None,
         width: int | None = None,
-        mixed_precision: Literal["no", "bf16"] = "no",
+        mixed_precision: Literal["no", "bf16", "fp16"] = "no",
     ):
         self.pipeline, self.family = pipeline, family_of(pipeline)
         self.prompts, self.seeds = list(prompts), list(seeds)
@@ -49,8 +51,8 @@ class Sampler:
         self.mixed_precision = mixed_precision
         if len({len(rows) for rows in (self.prompts, self.negative_prompts, self.seeds, self.records)}) > 1:
             raise UserError("prompts, seeds, negative prompts and records must be equally many")
-        if mixed_precision not in ("no", "bf16"):
-            raise UserError(f"mixed_precision must be no or bf16, not {mixed_precision}")
+        if mixed_precision != "no" and mixed_precision not in AUTOCAST:
+            raise UserError(f"mixed_precision must be no, bf16 or fp16, not {mixed_precision}")
         if not math.isfinite(guidance_scale):
             raise UserError(f"guidance_scale {guidance_scale}: it must be a finite number")
         for intervention in self.given:
@@ -108,8 +110,8 @@ class Sampler:
         inputs = self.embedding_inputs(conditional, unconditional if context.guided else None)
         denoiser = self.family.denoiser(self.pipeline)
         with ExitStack() as stack:
-            if self.mixed_precision == "bf16":
-                stack.enter_context(torch.autocast(latents.device.type, torch.bfloat16))
+            if self.mixed_precision != "no":
+                stack.enter_context(torch.autocast(latents.device.type, AUTOCAST[self.mixed_precision]))
                 # the latents stay in the precision they came in: the scheduler takes on that of the prediction
                 keep = denoiser.register_forward_hook(lambda _, __, output: (output[0].to(latents.dtype),))
                 stack.callback(keep.remove)

@@ -1,6 +1,7 @@
 """What one can read of a run: figures of a batch, and what their means over a while say together."""
 
 from collections import deque
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -43,7 +44,8 @@ def figures(errors: Errors, own: dict[str, Tensor], *, pairs: bool, one_class: b
 
 
 class Watch:
-    """Notices when the errors of both classes have been above the reference's, and rising, for a while."""
+    """Notices when the errors of both classes have been above the reference's for a while, and end above their mean
+    over it."""
 
     def __init__(self) -> None:
         self.latest: deque[tuple[float, float]] = deque(maxlen=A_WHILE)
@@ -57,8 +59,8 @@ class Watch:
             self.latest.clear()
             return False
         self.latest.append((both[0], both[1]))
-        first, last = self.latest[0], self.latest[-1]
-        if len(self.latest) == A_WHILE and first[0] < last[0] and first[1] < last[1]:
-            self.latest.clear()
-            return True
-        return False
+        last = self.latest[-1]
+        if len(self.latest) < A_WHILE or any(last[i] <= fmean(entry[i] for entry in self.latest) for i in (0, 1)):
+            return False
+        self.latest.clear()
+        return True

@@ -10,6 +10,7 @@ import torch
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig, get_peft_model_state_dict
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from diffusion_base.conditioning import CachedPrompts
 from diffusion_base.errors import UserError
@@ -168,8 +169,8 @@ class PreferenceTask(TrainingTask):
 
     def read(self, step: int, means: dict[str, float]) -> dict[str, float]:
         """The means, with the margin of the rewards; and a line where both errors rise."""
-        if self.watch.rising(means):
-            process_state().print(
+        if self.watch.rising(means) and process_state().is_main_process:
+            tqdm.write(
                 f"step {step}: the errors of preferred and of dispreferred pictures are both above the reference's and "
                 "rising: the margin may grow while pictures get worse. Lower --learning_rate or raise --beta_dpo; "
                 "docs/reading-the-loss.md says more"

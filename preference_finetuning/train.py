@@ -145,7 +145,7 @@ def pictures_beside_the_base(
         fixed_noise=validation.fixed_noise,
         base_now=arguments.adaptation.reference_ema,
         # a whole denoiser is in float32, what is frozen beside it is not
-        mixed_precision="no" if arguments.training.precision == "no" or arguments.adaptation.use_lora else "bf16",
+        mixed_precision="no" if arguments.adaptation.use_lora else arguments.training.precision,
     )
 
 

@@ -110,7 +110,7 @@ class TrainingArguments:
             raise UserError("--use_8bit_adam and --optimizer adafactor: choose one of the two")
 
     @property
-    def precision(self) -> str:
+    def precision(self) -> Literal["no", "fp16", "bf16"]:
         """`mixed_precision` as this machine can do it."""
         if self.mixed_precision != "fp16":
             return self.mixed_precision

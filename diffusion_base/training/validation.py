@@ -26,7 +26,7 @@ def side_by_side(
     reference: Reference | None = None,
     fixed_noise: bool = True,
     base_now: bool = False,
-    mixed_precision: Literal["no", "bf16"] = "no",
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no",
 ) -> Validate | None:
     """Validation for `train`: the base's pictures on the left, the aligned ones on the right.
 

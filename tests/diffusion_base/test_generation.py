@@ -128,5 +128,5 @@ def test_bad_calls():
         generate(pipeline, PROMPTS, [1], **QUICK)
     with pytest.raises(UserError, match="must be equally many"):
         generate(pipeline, PROMPTS, SEEDS, negative_prompt=["one"], **QUICK)
-    with pytest.raises(UserError, match="mixed_precision must be no or bf16, not fp8"):
+    with pytest.raises(UserError, match="mixed_precision must be no, bf16 or fp16, not fp8"):
         generate(pipeline, PROMPTS, SEEDS, mixed_precision="fp8", **QUICK)

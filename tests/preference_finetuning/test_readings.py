@@ -54,7 +54,8 @@ def test_no_warning_where_one_falls_or_both_stand_or_something_is_not_known():
     fine = [entry(-i, i) for i in range(3 * A_WHILE)]
     standing = [entry(1.0, 1.0)] * 3 * A_WHILE
     interrupted = [entry(i, i if i % A_WHILE else -1.0) for i in range(1, 3 * A_WHILE)]
+    turned = [entry(drift, i) for i, drift in enumerate((0.0005, 0.0025, 0.0158, 0.0088, 0.0056), start=1)]
     unknown = [{"drift_preferred": i} for i in range(3 * A_WHILE)]
-    for entries in (fine, standing, interrupted, unknown):
+    for entries in (fine, standing, interrupted, turned, unknown):
         watch = Watch()
         assert not any(watch.rising(means) for means in entries)

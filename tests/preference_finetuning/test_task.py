@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from diffusion_base.errors import UserError
 from diffusion_base.families import family_of
 from diffusion_base.noising import draw_noise, draw_timesteps, per_sample_generator
-from preference_finetuning.losses import csft, dpo, kto, kto_gp, mapo, sft
+from preference_finetuning.losses import csft, dpo, hinge, kto, kto_gp, mapo, sft
 from preference_finetuning.task import ADAPTER, PreferenceTask, lora_config
 from tests.forked import in_two_processes
 from tests.tiny import tiny_pipeline
@@ -159,6 +159,24 @@ def test_gradient_checkpointing_changes_no_gradient():
         task(make_batch(pictures=2))[0].mean().backward()
         gradients.append(torch.cat([parameter.grad.flatten() for parameter in task.denoiser.parameters()]))
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize(
+    ("objective", "pictures", "lora"),
+    [(kto, 1, False), (kto, 1, True), (dpo, 2, True), (hinge, 2, False), (mapo, 2, True)],
+)
+def test_steps_on_one_batch_put_it_in_order(objective, pictures, lora):
+    """Preferred pictures' errors fall, or dispreferred ones' rise, until each is on its side."""
+    task, batch = make_task(objective, {"beta": 100.0}, lora=lora, compare=True, moved=False), make_batch(pictures)
+    parameters = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=3e-3 if lora else 1e-3)
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss, figures = task(batch)
+        loss.mean().backward()
+        optimizer.step()
+    drifts = [figures[f"drift_{side}"].nanmean() for side in ("preferred", "dispreferred")]
+    assert drifts[0] < drifts[1] and (objective is mapo or figures["implicit_accuracy"].eq(1).all())
 
 
 def test_figures_of_each_objective():
