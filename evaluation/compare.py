@@ -7,7 +7,7 @@ Runs of one method that differ in the training seed are one method, whose interv
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
@@ -54,6 +54,7 @@ def compare(
     names: Sequence[str] = (),
     title: str | None = None,
     intro: str = "",
+    charts: Mapping[str, Path] | None = None,
 ) -> Comparison:
     """Compare runs and write comparison.json, comparison.csv, comparison.md and report.html.
 
@@ -61,6 +62,7 @@ def compare(
         folders: of the runs, each what one method left in one `save_path` of `evaluate`; two or more, of which the
             others are compared with the first. Several of one method are of its training seeds.
         names: what the runs' methods are called; by default what their figures call them.
+        charts: PNG files that the report shows besides, by their titles.
 
     Raises:
         UserError: runs that cannot be read or compared, or a picture is missing or broken.
@@ -77,6 +79,7 @@ def compare(
         judges=accuracy_of_judges(of_methods),
         warnings=warnings(rows),
         provenance=provenance(runs),
+        charts=charts or {},
     )
     write_report(out / "report.html", found, Album(runs))
     write_text(out / "comparison.md", markdown(found))

@@ -1,6 +1,8 @@
-"""Heat maps of a sweep."""
+"""Heat maps of a sweep, and curves with their intervals."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from latent_directions.recommend import Point
@@ -42,4 +44,32 @@ def draw_maps(points: Sequence[Point], best: Point, shown: str) -> "Figure":
         axes.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
         axes.set_yticks(range(len(steps)), ["noise" if step < 0 else str(step) for step in steps])
         figure.colorbar(image, ax=axes)
+    return figure
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values over a number: the panel that it is drawn in, what the line is called, the axis, and at each x the value
+    with its limits."""
+
+    panel: str
+    line: str
+    axis: str
+    points: Sequence[tuple[float, float, float, float]]
+
+
+def draw_curves(curves: Sequence[Curve]) -> "Figure":
+    """A panel for the curves of each name, side by side."""
+    from matplotlib.figure import Figure  # slow to import, and needed only here
+
+    panels = [list(same) for _, same in groupby(curves, lambda curve: curve.panel)]
+    figure = Figure(figsize=(5 * len(panels), 3.6), layout="constrained")
+    for number, same in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, len(panels), number)
+        for i, curve in enumerate(same):
+            x, values, low, high = zip(*curve.points, strict=True)
+            axes.plot(x, values, marker="o", color=f"C{i}", label=curve.line)
+            axes.fill_between(x, low, high, color=f"C{i}", alpha=0.15)
+        axes.set(title=same[0].panel, xlabel=same[0].axis)
+        axes.legend()
     return figure

@@ -1,6 +1,7 @@
 """A comparison to one HTML file that needs nothing else: pictures inside, and no request to anywhere."""
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -47,6 +48,7 @@ class Comparison:
     judges: list[Accuracy]
     warnings: list[str]
     provenance: dict[str, str]
+    charts: Mapping[str, Path]
 
     @property
     def first(self) -> str:
@@ -60,7 +62,7 @@ def write_report(file: Path, comparison: Comparison, album: Album) -> Path:
         UserError: a picture is missing or broken.
     """
     environment = page_environment("evaluation.report")
-    filters = (number, limits, worst, worst_unit, past_limit, difference, difference_of, chance, seeds)
+    filters = (embedded, number, limits, worst, worst_unit, past_limit, difference, difference_of, chance, seeds)
     environment.filters |= {of.__name__: of for of in filters}
     environment.globals |= {
         of.__name__: of for of in (bar, bar_scale, by_unit, dot_scale, interval, spread, plain, signed)
@@ -120,3 +122,8 @@ def judges_of(column: Column, judges: Sequence[Accuracy]) -> list[str]:
         f"{same[0].judge} is right about " + listed([f"{percent(one.accuracy)} of {one.method}’s" for one in same])
         for same in known
     ]
+
+
+def embedded(file: Path) -> str:
+    """A PNG as it is, as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()

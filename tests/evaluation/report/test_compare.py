@@ -1,5 +1,6 @@
 """Runs on disk to one comparison: what is paired, what is marked, what is written, and one sentence for bad input."""
 
+import base64
 import csv
 import json
 from dataclasses import replace
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from diffusion_base.errors import UserError, run
 from evaluation.compare import compare, main
@@ -303,3 +305,11 @@ def test_one_sentence_and_exit_code(runs, tmp_path, capsys):
     printed = capsys.readouterr().err
     assert stopped.value.code == 2 and printed.count("\n") == 1
     assert printed.startswith("error: a comparison needs two runs")
+
+
+def test_charts_are_in_the_report(runs, tmp_path):
+    picture = tmp_path / "map.png"
+    Image.new("RGB", (8, 8), "red").save(picture)
+    compare([runs / "base", runs / "livo"], tmp_path / "out", charts={"What a map shows": picture})
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert "<h2>What a map shows</h2>" in html and base64.b64encode(picture.read_bytes()).decode() in html
