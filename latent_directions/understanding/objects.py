@@ -25,7 +25,7 @@ from diffusion_base.processes import process_state
 from diffusion_base.set_files import save_picture
 from latent_directions.understanding import charts
 from latent_directions.understanding.entities import Entity, Namer, WordsOfAJudge, read_vocabulary
-from latent_directions.understanding.pictures import pictures_in
+from latent_directions.understanding.pictures import named_folders
 from latent_directions.understanding.social import share_of, social_judge
 from latent_directions.understanding.tables import aligned, write_table
 from scorers.clip import chunks
@@ -44,6 +44,8 @@ class Arguments:
     """Folders of pictures, to be seen side by side."""
     output_dir: Path
     """Where objects.csv, objects.json, entities.jsonl, histogram.png and boxes/ go."""
+    names: list[str] | None = None
+    """What tables call the folders, one each; by default as they are called themselves."""
     model: str = "microsoft/kosmos-2-patch14-224"
     """Kosmos-2: a local folder or a hub id."""
     judge: str | None = None
@@ -186,7 +188,7 @@ def load_namer(arguments: Arguments) -> Namer:
 def main(argv: Sequence[str] | None = None) -> Path:
     """Name and count, and return the folder of the tables."""
     arguments = parse(Arguments, argv, prog="python -m latent_directions.understanding.objects", description=__doc__)
-    files = {str(folder): pictures_in(folder) for folder in arguments.pictures}
+    files = named_folders(arguments.pictures, arguments.names)
     namer = load_namer(arguments)
     found = {name: named_in(own, namer, arguments.batch_size) for name, own in files.items()}
     lines = write_objects(arguments.output_dir, namer, files, found, arguments.drawn)

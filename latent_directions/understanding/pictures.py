@@ -60,6 +60,20 @@ def pictures_in(folder: Path) -> list[Path]:
     return files
 
 
+def named_folders(folders: Sequence[Path], names: Sequence[str] | None = None) -> dict[str, list[Path]]:
+    """The pictures of folders by the folders' names, or by those given.
+
+    Raises:
+        UserError: not as many names as folders, two alike, or as `pictures_in`.
+    """
+    called = names or [str(folder) for folder in folders]
+    if len(called) != len(folders):
+        raise UserError(f"--names gives {len(called)} names for {len(folders)} folders of --pictures")
+    if len(set(called)) < len(called):
+        raise UserError("two folders of --pictures have one name: tell them apart by --names")
+    return {name: pictures_in(folder) for name, folder in zip(called, folders, strict=True)}
+
+
 def image_features(
     pictures: Mapping[str, Sequence[Path]], clip: CLIPScorer, folder: Path, *, num_workers: int = 2
 ) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from diffusion_base.files import write_jsonl
 from diffusion_base.processes import process_state
 from latent_directions.understanding import charts
 from latent_directions.understanding.groups import WORDING, Group, named_groups
-from latent_directions.understanding.pictures import pictures_in
+from latent_directions.understanding.pictures import named_folders
 from latent_directions.understanding.tables import aligned, write_table
 from scorers.clip import chunks
 from scorers.protocols import AttributeScorer, Judge, load_judge
@@ -55,8 +55,6 @@ class Arguments:
         check_ranges(self)
         if self.choices and (self.groups or self.groups_file):
             raise UserError("--choices and --groups exclude each other: give one of them")
-        if self.names and len(self.names) != len(self.pictures):
-            raise UserError(f"--names gives {len(self.names)} names for {len(self.pictures)} folders of --pictures")
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,8 @@ def social_judge(judge: Judge, groups: Sequence[Group]) -> AttributeScorer:
         try:
             judge.classify([Image.new("RGB", (64, 64), "grey")], [group.wording], group.choices)
         except UserError as error:
-            raise UserError(f"group {group.name!r}: {error}; take another --judge, or words that it knows") from None
+            reason = str(error).rstrip(".")
+            raise UserError(f"group {group.name!r}: {reason}; take another --judge, or words that it knows") from None
     return judge
 
 
@@ -146,14 +145,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
     else:
         default = [] if arguments.groups_file else ["gender"]
         groups = named_groups(arguments.groups or default, arguments.groups_file)
-    files = [pictures_in(folder) for folder in arguments.pictures]
-    names = arguments.names or [str(folder) for folder in arguments.pictures]
-    if len(set(names)) < len(names):
-        raise UserError("two folders of --pictures have one name: tell them apart by --names")
+    files = named_folders(arguments.pictures, arguments.names)
     judge = social_judge(load_judge(arguments.judge, str(process_state().device)), groups)
     answers, found = [], []
     for group in groups:
-        for name, own in zip(names, files, strict=True):
+        for name, own in files.items():
             rows = answers_of(judge, group, own, arguments.batch_size)
             answers += [{"pictures": name, **row} for row in rows]
             found += shares(name, group, [row["answer"] for row in rows])

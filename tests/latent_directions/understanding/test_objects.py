@@ -126,9 +126,9 @@ def test_the_words_of_a_judge(tmp_path):
         write_pictures(tmp_path / name, greys)
     (tmp_path / "words.yaml").write_text("glasses: {choices: [no glasses, glasses]}\nsubject: {choices: [cat, dog]}\n")
     words = ["--judge", JUDGE, "--vocabulary", str(tmp_path / "words.yaml"), "--output_dir", str(tmp_path / "out")]
-    out = main([*words, "--pictures", str(tmp_path / "one"), str(tmp_path / "two")])
+    out = main([*words, "--pictures", str(tmp_path / "one"), str(tmp_path / "two"), "--names", "one", "two"])
     rows = json.loads((out / "objects.json").read_text())
-    found = {(row["pictures"].rsplit("/")[-1], row["name"]): row["count"] for row in rows}
+    found = {(row["pictures"], row["name"]): row["count"] for row in rows}
     assert found == {("one", "dog"): 2, ("one", "glasses"): 2, ("one", "cat"): 1, ("two", "cat"): 2}
     assert (out / "histogram.png").is_file() and not (out / "boxes").exists()
     assert len(read_jsonl(out / "entities.jsonl")) == 5
