@@ -1,7 +1,6 @@
 """Preference data as it lies on a disk or on the hub, told apart by its columns: labels, pairs, choices, scalars."""
 
-import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from diffusion_base.errors import UserError
 from diffusion_base.files import read_jsonl
+from preference_data.columns import read_csv
 from preference_data.convert import OUTCOMES, Intersections, choices_to_pairs, settled
 from preference_data.published import read_hps_choices
 from preference_data.rows import Kind, Rows
@@ -97,43 +97,6 @@ def _load(builder: str, files: Sequence[Path]) -> "datasets.Dataset":
         return datasets.load_dataset(builder, data_files=[str(file) for file in files], split="train")
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise UserError(f"{files[0]} can't be read: {' '.join(str(error).split())}") from None
-
-
-def read_csv(file: Path) -> dict[str, "pyarrow.ChunkedArray"]:
-    """A table's columns as texts, built up a stretch at a time; the number of a row is the line it ends at.
-
-    Raises:
-        UserError: no such file, not a table, or a row with another number of columns than the first line.
-    """
-    import pyarrow
-
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines, strict=True)
-            names = next(reader, [])
-            chunks: list[list[pyarrow.Array]] = [[] for _ in names]
-            for rows in _stretches(reader):
-                if wrong := next((row for row in rows if len(row) != len(names)), None):
-                    raise UserError(f"{file}: {wrong} has {len(wrong)} columns, the first line {len(names)}")
-                for column, values in zip(chunks, zip(*rows, strict=True), strict=True):
-                    column.append(pyarrow.array(values, pyarrow.string()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"{file} can't be read as a CSV table: {why}") from None
-    columns = [pyarrow.chunked_array(column, pyarrow.string()) for column in chunks]
-    return dict(zip(names, columns, strict=True))
-
-
-def _stretches(rows: Iterable[list[str]], length: int = 50_000) -> Iterator[list[list[str]]]:
-    stretch: list[list[str]] = []
-    for row in rows:
-        if row:  # an empty line is no row
-            stretch.append(row)
-        if len(stretch) == length:
-            yield stretch
-            stretch = []
-    if stretch:
-        yield stretch
 
 
 def _pairs_of_choices(rows: list[dict], where: str) -> Iterator[dict]:

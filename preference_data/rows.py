@@ -111,8 +111,15 @@ class Rows:
 
     def files(self) -> list[Path]:
         """Every picture's file once, in the order of the rows."""
-        pictures = (picture for row in self for picture in row.pictures)
-        return list(dict.fromkeys(picture for picture in pictures if isinstance(picture, Path)))
+        if self.embedded:
+            return []
+        if not self.keys:
+            pictures = (picture for row in self for picture in row.pictures)
+            return list(dict.fromkeys(picture for picture in pictures if isinstance(picture, Path)))
+        names, both = [column.to_pylist() for column in self.keys], self.kind == "pairs"
+        sides = zip(self.index.tolist(), self.side.tolist(), strict=True)
+        wanted = (names[s][row] for row, side in sides for s in ((side, 1 - side) if both else (side,)))
+        return [inside(self.folder, name) for name in dict.fromkeys(wanted)]
 
     def fingerprint(self) -> str:
         """A hash of prompts, labels and rewards; and, of pictures in the table, their sizes."""

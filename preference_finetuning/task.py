@@ -23,10 +23,10 @@ from diffusion_base.processes import process_state
 from diffusion_base.training import sharding
 from diffusion_base.training.reference import Reference
 from diffusion_base.training.task import TrainingTask
+from preference_finetuning.lora import ADAPTER
 from preference_finetuning.objective import Errors, Objective
 from preference_finetuning.readings import Watch, figures
 
-ADAPTER = "preference"
 EMA_STEPS = 20  # between two moves of a reference that follows
 
 
@@ -37,7 +37,7 @@ class PreferenceTask(TrainingTask):
         pipeline: the base in float32, frozen.
         objective: a module of `losses`.
         settings: keyword arguments of its loss.
-        lora: of `lora_config`; None trains the whole denoiser.
+        lora: of `lora.lora_config`; None trains the whole denoiser.
         compare: run the reference also for objectives that need none, for the figures.
         pictured: have a reference for pictures, whoever else needs it.
         reference_momentum: of the reference, which then follows what is trained every 20 steps; None leaves it the
@@ -226,26 +226,6 @@ class PreferenceTask(TrainingTask):
         finally:
             for name, parameter in trained.items():
                 parameter.copy_(own[name])
-
-
-def lora_config(denoiser: nn.Module, rank: int, alpha: float, targets: Sequence[str]) -> LoraConfig:
-    """Of a LoRA on a denoiser's layers whose names end so, linear ones and convolutions.
-
-    Raises:
-        UserError: this base has no such layer.
-    """
-    layers = dict(denoiser.named_modules())
-    for target in targets:
-        found = [layer for name, layer in layers.items() if name == target or name.endswith(f".{target}")]
-        if not found or not all(isinstance(layer, nn.Linear | nn.Conv2d) for layer in found):
-            some = dict.fromkeys(
-                name.split(".")[-1] for name, layer in layers.items() if isinstance(layer, nn.Linear | nn.Conv2d)
-            )
-            raise UserError(
-                f"--lora_targets {target}: this base's {type(denoiser).__name__} has no linear layers or convolutions "
-                f"of that name; it has {', '.join(name for name in some if not name.isdigit())}, and to_out.0"
-            )
-    return LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=list(targets))
 
 
 def _checked(timesteps: tuple[int, int] | None, process: Any) -> tuple[int, int] | None:

@@ -26,7 +26,8 @@ from preference_finetuning.arguments import (
     PreferenceValidation,
 )
 from preference_finetuning.dataset import Preferences, fitting
-from preference_finetuning.task import PreferenceTask, lora_config
+from preference_finetuning.lora import lora_config
+from preference_finetuning.task import PreferenceTask
 
 
 @dataclass
@@ -73,8 +74,9 @@ def announce(arguments: Arguments) -> None:
     """A line on each flag that has no effect."""
     say = process_state().print
     adaptation, data, validation = arguments.adaptation, arguments.data, arguments.validation
-    if adaptation.rank and not adaptation.use_lora:
-        say("--rank has no effect without --use_lora: the whole denoiser is trained")
+    if (adaptation.rank or adaptation.lora_alpha) and not adaptation.use_lora:
+        flag = "--rank" if adaptation.rank else "--lora_alpha"
+        say(f"{flag} has no effect without --use_lora: the whole denoiser is trained")
     if data.train_data_dir and data.dataset_name:
         say("--dataset_name has no effect with --train_data_dir")
     if validation.validation_prompts and not validation.run_validation:

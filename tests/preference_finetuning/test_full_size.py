@@ -15,8 +15,9 @@ from diffusion_base.training.optimizers import build_optimizer
 from preference_data import Labelled, open_rows, write_records
 from preference_finetuning.arguments import ATTENTION
 from preference_finetuning.dataset import Preferences
+from preference_finetuning.lora import ADAPTER, lora_config
 from preference_finetuning.losses import kto
-from preference_finetuning.task import ADAPTER, PreferenceTask, lora_config
+from preference_finetuning.task import PreferenceTask
 
 GIBIBYTE = 1024**2  # in the KiB that memory is counted by
 HALF = {"frozen_dtype": torch.bfloat16, "gradient_checkpointing": True}

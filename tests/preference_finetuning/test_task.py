@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from diffusion_base.errors import UserError
 from diffusion_base.families import family_of
 from diffusion_base.noising import draw_noise, draw_timesteps, per_sample_generator
+from preference_finetuning.lora import ADAPTER, lora_config
 from preference_finetuning.losses import csft, dpo, hinge, kto, kto_gp, mapo, sft
-from preference_finetuning.task import ADAPTER, PreferenceTask, lora_config
+from preference_finetuning.task import PreferenceTask
 from tests.forked import in_two_processes
 from tests.tiny import tiny_pipeline
 

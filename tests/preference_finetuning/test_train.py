@@ -195,8 +195,7 @@ def test_the_intervention_makes_what_validation_showed(inputs, tmp_path, lora):
     assert difference.max() <= 1 < np.abs(np.asarray(base, int) - np.asarray(made, int)).max()
 
 
-@pytest.mark.parametrize("lora", ["", "--use_lora"])
-@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+@pytest.mark.parametrize(("kind", "lora"), [("sd1", ""), ("sd1", "--use_lora"), ("sdxl", "")])
 def test_pictures_in_half_precision(inputs, tmp_path, kind, lora):
     """A whole denoiser is in float32 beside a text encoder in bfloat16, a LoRA in float32 inside one in bfloat16; both
     show about what they would in float32."""
