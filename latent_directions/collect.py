@@ -102,7 +102,8 @@ class LatentRecorder(Intervention):
         self.kept.append((latents.float() / self.scale).to("cpu", torch.float16))
         if step == self.steps[-1]:
             stems = [Path(record["file"]).stem for record in context.records]
-            pictures = torch.stack(self.kept, dim=1)  # (B, steps, C, h, w)
+            with torch.autocast("cpu", enabled=False):  # which knows no float16 there
+                pictures = torch.stack(self.kept, dim=1)  # (B, steps, C, h, w)
             tensors = {stem: latents.contiguous() for stem, latents in zip(stems, pictures, strict=True)}
             file, about = self.folder / f"{stems[0]}.safetensors", {"steps": self.steps, "scale": self.scale}
             with disk_errors(file, "make room, then start it again: it goes on"), replacing(file) as partial:

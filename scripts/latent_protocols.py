@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import quote
 
-from diffusion_base.arguments import Count, SamplingArguments, check_ranges, parse
+from diffusion_base.arguments import Count, SamplingArguments, WholeNumber, check_ranges, parse
 from diffusion_base.errors import UserError, run
 from diffusion_base.files import write_json
 from diffusion_base.intervention import load_intervention
@@ -78,7 +78,7 @@ class Arguments:
     """Of an occupation at each weight, and of one of men for each fit of the curves; 2 or more."""
     images_per_subject: Count = 2
     """Of an occupation at each point of the sweep; 2 or more."""
-    steps: tuple[int, ...] = ()
+    steps: tuple[WholeNumber, ...] = ()
     """Of the sweep and the curves; by default the first four that were kept."""
     weights: tuple[float, ...] = (2.0, 4.0, 6.0, 8.0, 12.0)
     """At which members are dealt out, for the least that does."""

@@ -122,6 +122,15 @@ def test_another_batch_size_goes_on(base, tmp_path):
     torch.testing.assert_close(read_collection([folder]).latents(2), first, rtol=0, atol=0.02)
 
 
+def test_bf16(base, tmp_path):
+    """Whose autocast reaches the latents, which stay what they are: near those in full precision, in half precision."""
+    exact, rounded = (
+        read_collection([run(base, tmp_path / kind, f"--mixed_precision={kind}")]).latents(2) for kind in ("no", "bf16")
+    )
+    assert rounded.dtype == torch.float16 and not torch.equal(rounded, exact)
+    assert (rounded - exact).float().norm() / exact.float().norm() < 0.1
+
+
 def test_the_disk_that_it_takes(base, tmp_path, capsys):
     """50 pictures × 10 steps × 4×128×128 numbers of two bytes; 1,000 × 10."""
     assert in_words(disk_needed(50, 10, (4, 128, 128))) == "66 MB"
