@@ -14,4 +14,4 @@ def loss(errors: Errors, *, temperature: Positive = 1.0) -> Loss:
     assert errors.reward is not None
     weight = torch.exp((errors.reward / temperature).clamp(-60, 60))  # beyond, float32 has no room for their sum
     share = weight / errors.mean(weight)
-    return share * errors.policy, {"reward": errors.reward.detach(), "weight": share.detach()}
+    return share * errors.policy, {"given_reward": errors.reward.detach(), "weight": share.detach()}

@@ -11,7 +11,7 @@ from diffusion_base.errors import UserError
 from diffusion_base.families import family_of
 from diffusion_base.noising import draw_noise, draw_timesteps, per_sample_generator
 from preference_finetuning.lora import ADAPTER, lora_config
-from preference_finetuning.losses import csft, dpo, hinge, kto, kto_gp, mapo, sft
+from preference_finetuning.losses import csft, dpo, hinge, kto, kto_gp, mapo, reward_weighted, sft
 from preference_finetuning.task import PreferenceTask
 from tests.forked import in_two_processes
 from tests.tiny import tiny_pipeline
@@ -127,6 +127,8 @@ def test_where_nothing_was_trained_rewards_are_exactly_0(lora, precision):
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
         loss, figures = task(make_batch(pictures=2))
     assert loss.dtype == torch.float32 and figures["implicit_accuracy"].eq(0.5).all()
+    assert {p.dtype for p in task.parameters() if p.requires_grad} == {torch.float32}
+    assert {p.dtype for p in task.parameters() if not p.requires_grad} == {precision}
     assert figures["drift"].eq(0).all() and figures["reward_preferred"][:4].eq(0).all()
     torch.testing.assert_close(loss, torch.full((4,), 0.5).log().neg())
 
@@ -164,14 +166,14 @@ def test_gradient_checkpointing_changes_no_gradient():
 
 @pytest.mark.parametrize(
     ("objective", "pictures", "lora"),
-    [(kto, 1, False), (kto, 1, True), (dpo, 2, True), (hinge, 2, False), (mapo, 2, True)],
+    [(kto, 1, True), (dpo, 2, True), (hinge, 2, False), (mapo, 2, False)],
 )
 def test_steps_on_one_batch_put_it_in_order(objective, pictures, lora):
     """Preferred pictures' errors fall, or dispreferred ones' rise, until each is on its side."""
     task, batch = make_task(objective, {"beta": 100.0}, lora=lora, compare=True, moved=False), make_batch(pictures)
     parameters = [parameter for parameter in task.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=3e-3 if lora else 1e-3)
-    for _ in range(40):
+    for _ in range(30):
         optimizer.zero_grad()
         loss, figures = task(batch)
         loss.mean().backward()
@@ -191,6 +193,7 @@ def test_figures_of_each_objective():
     assert names(mapo, 2) == both | {"implicit_accuracy", "saturated"}
     assert names(csft, 1, compare=True) == {"error_preferred", "error_dispreferred"} | drifts
     assert names(sft, 1) == {"error_preferred"}
+    assert names(reward_weighted, 1) == {"error_preferred", "given_reward", "weight"}
 
 
 @pytest.mark.parametrize("lora", [False, True])
