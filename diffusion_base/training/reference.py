@@ -34,7 +34,8 @@ class Reference:
         if adapter is None:
             denoiser = family_of(pipeline).denoiser(pipeline)
             (self.name,) = [name for name, part in pipeline.components.items() if part is denoiser]
-            self.twin = deepcopy(denoiser).to(dtype).requires_grad_(False).eval()
+            self.twin = deepcopy(denoiser).requires_grad_(False).eval()
+            nn.ModuleList([self.twin]).to(dtype)  # not by diffusers' own `to`, which warns of every cast
             return
         modules = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
         kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)  # the latter: a LoRA's modules_to_save

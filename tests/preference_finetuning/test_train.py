@@ -63,13 +63,14 @@ PUBLISHED = """--pick_split train --mixed_precision fp16 --dataset_name kashif/p
     --enable_xformers_memory_efficient_attention --fixed_noise"""
 
 
-def test_published_command(inputs, tmp_path, capsys):
+def test_published_command(inputs, tmp_path, capsys, caplog):
     """Diffusion-KTO's, with the paths changed, two steps and smaller pictures; then its README's lines to load it."""
     smaller = ["--max_train_steps=2", "--resolution=32"]
     output_dir = main([*inputs["labels"], f"--output_dir={tmp_path / 'out'}", *PUBLISHED.split(), *smaller])
     printed = capsys.readouterr().out
     for line in ("--rank has no effect without --use_lora", "--dataset_name has no effect with --train_data_dir"):
         assert line in printed
+    assert not caplog.records
     assert "8 pictures of" in printed and "5 preferred and 3 dispreferred" in printed
     assert "in 8 bits: without a GPU it stays in 32" in printed and "--mixed_precision fp16 needs a GPU" in printed
     pictures = sorted((output_dir / "validation").iterdir())
