@@ -50,10 +50,11 @@ class Point:
 
 
 def front(points: Sequence[Point], goal: Goal) -> list[Point]:
-    """Those that no other point beats: in the goal, in the subjects' accuracy, and in how like the base they are."""
+    """Those that no other point beats: in the goal, in the subjects' accuracy, in how like the base they are, in their
+    diversity, and in how far the noise is moved."""
 
-    def values(point: Point) -> tuple[float, float, float]:
-        return point.miss(goal), -point.accuracy, -point.similarity
+    def values(point: Point) -> tuple[float, ...]:
+        return point.miss(goal), -point.accuracy, -point.similarity, -point.diversity, abs(point.weight)
 
     def beaten(point: Point) -> bool:
         own = values(point)
@@ -63,8 +64,8 @@ def front(points: Sequence[Point], goal: Goal) -> list[Point]:
 
 
 def recommended(points: Sequence[Point], goal: Goal) -> tuple[Point, str]:
-    """The point of the front that comes nearest to the goal with the subjects kept; of equals the one most like the
-    base. And the reason, in a sentence or two.
+    """The point of the front that comes nearest to the goal with the subjects kept; of those as near, the one of least
+    weight, and of equal weights the one most like the base. And the reason, in a sentence or two.
 
     Args:
         points: the base's, of weight 0, among them.
@@ -74,20 +75,20 @@ def recommended(points: Sequence[Point], goal: Goal) -> tuple[Point, str]:
     keeping = [point for point in best if point.accuracy >= base.accuracy - KEPT]
     candidates = keeping or best
     least = min(point.miss(goal) for point in candidates)
-    found = max((p for p in candidates if p.miss(goal) <= least + AS_GOOD), key=lambda point: point.similarity)
-    what = {"shown": f"shown in {found.share:.2f} of the pictures (base {base.share:.2f})",
-            "even": f"imbalance {found.imbalance:.2f} (base {base.imbalance:.2f})"}[goal]  # fmt: skip
-    reason = (
+    as_near = [point for point in candidates if point.miss(goal) <= least + AS_GOOD]
+    found = min(as_near, key=lambda point: (abs(point.weight), -point.similarity))
+    what = {
+        "shown": f"shown in {found.share:.2f} of the pictures (base {base.share:.2f})",
+        "even": f"imbalance {found.imbalance:.2f} (base {base.imbalance:.2f})",
+    }[goal]
+    kept = f"{len(keeping)} of these keep" if keeping else "none of these keeps"
+    return found, (
         f"weight {found.weight:g} at step {found.step}: {what}, the subject right in {found.accuracy:.2f} "
-        f"({base.accuracy:.2f}), similarity to the base's picture {found.similarity:.2f}. Of {len(points)} points "
-        f"{len(best)} are beaten by no other; "
+        f"({base.accuracy:.2f}), similarity to the base's picture {found.similarity:.2f}, diversity "
+        f"{found.diversity:.3f} ({base.diversity:.3f}). Of {len(points)} points {len(best)} are beaten by no other; "
+        f"{kept} the subject within {KEPT:.2f} of the base; and of the {len(as_near)} that come within {AS_GOOD:.2f} "
+        "of the nearest to the goal this one moves the noise least."
     )
-    if not keeping:
-        return found, reason + f"none of these keeps the subject within {KEPT:.2f} of the base."
-    reason += (
-        f"{len(keeping)} of these keep the subject within {KEPT:.2f} of the base, and this is the one most like it"
-    )
-    return found, f"{reason} that comes within {AS_GOOD:.2f} of the best of them."
 
 
 def even_weights(points: Sequence[Point], target: float) -> Weights:

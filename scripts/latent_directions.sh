@@ -9,7 +9,7 @@
 #   --output_dir DIR            where everything goes, from the repository's root (runs/latent_directions)
 #   --num_samples N             pictures of each class that directions are fitted on (112)
 #   --num_samples_of_one N      of each class of a person, and of one occupation (32)
-#   --seed N                    of the first collected picture (0)
+#   --seed N                    of the first collected picture (500000, far from those that are measured)
 #   --images_per_occupation N   pictures of an occupation where members are dealt out (6)
 #   --images_per_point N        of an occupation at each weight, and for each fit of the curves (2)
 #   --images_per_subject N      of an occupation at each point of the sweep (2)
@@ -20,7 +20,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-run=runs/latent_directions samples=112 of_one=32 seed=0 vectors=runs/concept_vectors/training livo=runs/quickstart/livo
+run=runs/latent_directions samples=112 of_one=32 seed=500000 vectors=runs/concept_vectors/training livo=runs/quickstart/livo
 options=()
 while [ $# -gt 0 ]; do
   case $1 in

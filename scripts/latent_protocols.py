@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from diffusion_base.arguments import Count, SamplingArguments, WholeNumber, check_ranges, parse
@@ -60,7 +60,10 @@ INTRO = (
     "dealing; and, beside it, the best of several noises by the oracle’s look at quick previews. The oracle knows the "
     "truth about these pictures."
 )
-TOLD = ("deviation ratio", "D1", "occupation accuracy", "similarity", "diversity", "clip score", "clip-fid")
+TOLD = (
+    *("deviation ratio", "D1", "occupation accuracy", "accuracy", f"P({GENDERS[1]})"),
+    *("similarity", "diversity", "clip score", "clip-fid"),
+)
 At: TypeAlias = tuple[float, float, float, float]  # a number, the figure there, and its limits
 
 
@@ -135,7 +138,9 @@ class Protocols:
             sampling=sampling or self.arguments.sampling,
         )
         plan = Plan(subject, measures, records=records)
-        figures = evaluate([plan], self.out / method, judges=self.judges, maker=maker, progress=False)
+        # pictures so small are decoded sooner than worker processes start
+        options: dict[str, Any] = {"judges": self.judges, "maker": maker, "num_workers": 0, "progress": False}
+        figures = evaluate([plan], self.out / method, **options)
         self.figures += figures
         return figures
 

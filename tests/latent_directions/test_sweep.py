@@ -30,23 +30,27 @@ def point(weight, share, accuracy=1.0, similarity=0.8, imbalance=0.5):
 
 
 def test_the_front_by_hand():
-    """4 is nearer to the goal than the base and less like it; 6 is beaten by 4; 8 shows more and loses the subject."""
+    """4 is nearer to the goal than the base and less like it; 6 is beaten by 4; 8 shows more and loses the subject;
+    9 is beaten in all but its diversity."""
     four, six, eight = point(4, 0.9), point(6, 0.9, similarity=0.7), point(8, 1.0, accuracy=0.5, similarity=0.6)
-    assert front([BASE, four, six, eight], "shown") == [BASE, four, eight]
+    nine = replace(six, weight=9.0, diversity=0.2)
+    assert front([BASE, four, six, eight, nine], "shown") == [BASE, four, eight, nine]
     assert front([four, replace(four)], "shown") == [four, four]  # equals don't beat each other
 
 
 def test_the_recommendation_by_hand():
-    """8 and 6 keep the subject within .01; 6 is within .02 of 8 and more like the base; 9 loses the subject."""
+    """6, 7 and 8 keep the subject within .01 and are within .02 of the nearest; 6 moves the noise least, though 7 is
+    more like the base; 9 loses the subject."""
     points = [BASE, point(4, 0.9, similarity=0.9), point(6, 0.985, similarity=0.8), point(8, 1.0, 0.99, 0.7)]
-    points.append(point(9, 1.0, accuracy=0.9, similarity=0.75))
+    points += [point(7, 0.99, similarity=0.85), point(9, 1.0, accuracy=0.9, similarity=0.75)]
     found, reason = recommended(points, "shown")
-    assert found.weight == 6
-    assert "weight 6 at step 5: shown in 0.98" in reason or "shown in 0.99" in reason
-    assert "4 keep" not in reason and "Of 5 points 5 are beaten by no other; 4 of these keep the subject" in reason
+    assert found.weight == 6 and reason.startswith("weight 6 at step 5: shown in 0.98 of the pictures (base 0.50)")
+    assert "Of 6 points 6 are beaten by no other; 5 of these keep the subject" in reason and "of the 3 that" in reason
     even = [BASE, point(2, 0.3, imbalance=0.4, similarity=0.9), point(3, 0.5, imbalance=0.1, similarity=0.8)]
     assert recommended(even, "even")[0].weight == 3
     assert "imbalance 0.10 (base 1.00)" in recommended(even, "even")[1]
+    none = [BASE, point(5, 1.0, accuracy=0.5)]
+    assert recommended(none, "shown")[0] == BASE  # it alone keeps the subject
 
 
 def test_weights_a_subject_by_hand():

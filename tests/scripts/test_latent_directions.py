@@ -72,7 +72,7 @@ def test_the_whole_script(checkout, tmp_path, monkeypatch, capsys):
         carry_out(name, *flags)
 
     printed = capsys.readouterr().out
-    assert "deviation ratio" in printed and "weight" in printed and str(out / "report.html") in printed
+    assert "deviation ratio" in printed and "dark and female" in printed and str(out / "report.html") in printed
     assert f"near-even occupations, D1, latent_direction, gender: {few[1]}" in printed
     figures = json.loads((out / "results.json").read_text())
     assert {"method", "metric", "group", "value", "low", "high", "floor", "n", "judge"} <= figures[0].keys()
