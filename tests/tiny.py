@@ -110,7 +110,7 @@ def _with_unet(kind: str) -> StableDiffusionPipeline | StableDiffusionXLPipeline
     )
     vae = tiny_vae()
     text_encoder = CLIPTextModel(text_config)
-    text_encoder_2 = CLIPTextModelWithProjection(text_config) if xl else None
+    text_encoder_2 = CLIPTextModelWithProjection(tiny_text_config(tokenizer, "gelu")) if xl else None
     scheduler = DPMSolverMultistepScheduler(
         beta_start=0.00085,
         beta_end=0.012,

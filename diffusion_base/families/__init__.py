@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffusion_base.errors import UserError
 from diffusion_base.families import sd, sd3, sdxl
+from diffusion_base.families.layouts import Layouts
 from diffusion_base.families.text import PromptEmbeddings
 from diffusion_base.noising import ForwardProcess
 
@@ -28,6 +29,8 @@ class Family(Protocol):
     """The class of the module that predicts."""
     COMPONENTS: tuple[str, ...]
     """Those that a base can't be without."""
+    LAYOUTS: Layouts
+    """How other programs name its networks."""
 
     def loading_options(self, index: dict[str, Any]) -> dict[str, Any]:
         """Arguments of that class's `from_pretrained`, for a base with this model_index.json."""

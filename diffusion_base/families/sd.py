@@ -11,6 +11,7 @@ from diffusers import (
 )
 from torch import Tensor, nn
 
+from diffusion_base.families.layouts import Layouts
 from diffusion_base.families.text import PromptEmbeddings, tokenize
 from diffusion_base.noising import Diffusion
 
@@ -19,6 +20,9 @@ PIPELINE = StableDiffusionPipeline
 DENOISER = UNet2DConditionModel
 WithUNet: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline
 COMPONENTS: tuple[str, ...] = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+LAYOUTS = Layouts(
+    single_file={"text_encoder": "cond_stage_model."}, kohya={"unet": "lora_unet", "text_encoder": "lora_te"}
+)
 
 
 def loading_options(index: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 from diffusion_base.errors import UserError
 from diffusion_base.families import sdxl
 from diffusion_base.families.flow import RectifiedFlow
+from diffusion_base.families.layouts import Layouts
 from diffusion_base.families.text import PromptEmbeddings, penultimate, tokenize
 
 NAME = "Stable Diffusion 3 and 3.5"
@@ -19,6 +20,7 @@ COMPONENTS: tuple[str, ...] = (
     *("transformer", "vae", "scheduler"),
     *("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"),
 )
+LAYOUTS = Layouts()
 T5_POSITIONS = 256  # the pipeline's own default
 
 embedding_arguments = sdxl.embedding_arguments

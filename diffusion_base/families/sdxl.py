@@ -7,12 +7,18 @@ from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
 
 from diffusion_base.families import sd
+from diffusion_base.families.layouts import Layouts
 from diffusion_base.families.text import PromptEmbeddings, penultimate, tokenize
 
 NAME = "Stable Diffusion XL"
 PIPELINE = StableDiffusionXLPipeline
 DENOISER = sd.DENOISER
 COMPONENTS: tuple[str, ...] = (*sd.COMPONENTS, "text_encoder_2", "tokenizer_2")
+LAYOUTS = Layouts(
+    single_file={"text_encoder": "conditioner.embedders.0.", "text_encoder_2": "conditioner.embedders.1."},
+    kohya={"unet": "lora_unet", "text_encoder": "lora_te1", "text_encoder_2": "lora_te2"},
+    kohya_unet="ldm",
+)
 
 sampling_scheduler = sd.sampling_scheduler
 denoiser = sd.denoiser

@@ -7,7 +7,7 @@ from diffusers.loaders.single_file_utils import DIFFUSERS_TO_LDM_MAPPING
 from torch import Tensor, nn
 
 from diffusion_base.errors import UserError
-from diffusion_base.families import family_of, sd, sdxl
+from diffusion_base.families import family_of
 from diffusion_base.pipeline import Pipeline
 from diffusion_base.weights.ldm import UNET_PREFIX, unet_names
 
@@ -43,20 +43,19 @@ def checkpoint(pipeline: Pipeline) -> dict[str, Tensor]:
         UserError: of another family, or with a UNet that has more than theirs.
     """
     family = family_of(pipeline)
-    if family not in (sd, sdxl):
+    if not family.LAYOUTS.single_file:
         raise UserError(f"--layout single_file is for Stable Diffusion 1.x, 2.x and XL, not for {family.NAME}")
-    unet = pipeline.unet.state_dict()
-    names = unet_names(unet, pipeline.unet.config.layers_per_block)
+    denoiser = family.denoiser(pipeline)
+    unet = denoiser.state_dict()
+    names = unet_names(unet, denoiser.config.layers_per_block)
     if unknown := unet.keys() - names.keys():
         raise UserError(f"--layout single_file: this base's UNet has {min(unknown)}, which such files have no name for")
     tensors = {f"{UNET_PREFIX}{names[name]}": tensor for name, tensor in unet.items()}
     tensors |= {f"first_stage_model.{name}": tensor for name, tensor in vae(pipeline.vae).items()}
-    if family is sdxl:
-        tensors |= text_encoder(pipeline.text_encoder, "conditioner.embedders.0.", open_clip=False)
-        tensors |= text_encoder(pipeline.text_encoder_2, "conditioner.embedders.1.", open_clip=True)
-    else:  # 1.x has OpenAI's, with the activation of its own, 2.x OpenCLIP
-        open_clip = pipeline.text_encoder.config.hidden_act != "quick_gelu"
-        tensors |= text_encoder(pipeline.text_encoder, "cond_stage_model.", open_clip)
+    for component, prefix in family.LAYOUTS.single_file.items():
+        encoder = pipeline.components[component]
+        # OpenAI's CLIP, that of 1.x and the first of XL, has an activation of its own; the others are OpenCLIP
+        tensors |= text_encoder(encoder, prefix, open_clip=encoder.config.hidden_act != "quick_gelu")
     return tensors
 
 

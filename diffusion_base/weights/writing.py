@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diffusion_base.errors import UserError
-from diffusion_base.families import family_of, sdxl
+from diffusion_base.families import family_of
 from diffusion_base.pipeline import Pipeline
 from diffusion_base.weights.edits import LowRank
 from diffusion_base.weights.intervention import PublishedWeights, put_in
@@ -55,12 +55,13 @@ def save_kohya(weights: PublishedWeights, pipeline: Pipeline, file: Path, dtype:
             f"{weights.source} holds whole weights, of which no LoRA can be made exactly: take --layout single_file"
         )
     family, names = family_of(pipeline), Names(pipeline)
-    if names.denoiser != "unet":
+    prefixes = family.LAYOUTS.kohya
+    if not prefixes:
         raise UserError(f"--layout kohya is for bases with a UNet, not for {family.NAME}")
-    xl = family is sdxl
-    prefixes = {"unet": "lora_unet", "text_encoder": "lora_te1" if xl else "lora_te", "text_encoder_2": "lora_te2"}
-    plain = [place.plain for place in names.of("unet")]
-    ldm = unet_names(plain, pipeline.unet.config.layers_per_block) if xl else {}
+    ldm = {}
+    if family.LAYOUTS.kohya_unet == "ldm":
+        plain = [place.plain for place in names.of(names.denoiser)]
+        ldm = unet_names(plain, family.denoiser(pipeline).config.layers_per_block)
     tensors = {}
     for place, edit in lora.items():
         own = ldm[place.plain].removesuffix(".weight") if place.plain in ldm else place.published_layer

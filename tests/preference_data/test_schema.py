@@ -88,14 +88,25 @@ def test_a_picture_elsewhere_can_t_be_named(tmp_path):
 
 
 def test_the_readme_s_lines(tmp_path, monkeypatch):
-    """Three scenes of two preferred and two dispreferred pictures: four pairs each."""
+    """Three scenes of two preferred and two dispreferred pictures: four pairs each. Of rewards .7, .65 and .1 two pairs
+    are further apart than the margin."""
     readme = Path(schema.__file__).with_name("README.md").read_text()
-    (snippet,) = re.findall(r"```python\n(.*?)```", readme, flags=re.S)
+    of_livo, of_rewards = re.findall(r"```python\n(.*?)```", readme, flags=re.S)
     write_livo_data(tmp_path / "runs" / "livo_data")
     monkeypatch.chdir(tmp_path)
-    exec(snippet, {})
+    exec(of_livo, {})
     pairs = read_records(tmp_path / "runs" / "livo_data" / "pairs.jsonl", Pair)
     assert len(pairs) == 3 * 2 * 2 and all(pair.preferred.is_file() and pair.dispreferred.is_file() for pair in pairs)
+    pictures = [pair.preferred for pair in pairs[:1]] + [pair.dispreferred for pair in pairs[:2]]
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for number, picture in enumerate(pictures):
+        (folder / f"{number}.png").write_bytes(picture.read_bytes())
+    scored = [Scored(folder / f"{number}.png", "a cat", reward) for number, reward in enumerate((0.7, 0.65, 0.1))]
+    write_records(folder / "scores.jsonl", scored)
+    exec(of_rewards, {})
+    chosen = [(pair.preferred.name, pair.dispreferred.name) for pair in read_records(folder / "pairs.jsonl", Pair)]
+    assert chosen == [("0.png", "2.png"), ("1.png", "2.png")]
 
 
 def test_labels_pair_within_group_and_value():
